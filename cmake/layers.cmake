@@ -1,0 +1,27 @@
+# replk_layer(<folder> [SOURCES ...] [USES <folders it may include>] [LIBRARIES <external>])
+# One static library per folder. It links only what it may include, so the table in the README is what the build does.
+function(replk_layer name)
+  cmake_parse_arguments(arg "" "" "SOURCES;USES;LIBRARIES" ${ARGN})
+  add_library(replk_${name} STATIC ${arg_SOURCES})
+  list(TRANSFORM arg_USES PREPEND replk_)
+  target_link_libraries(replk_${name} PUBLIC ${arg_USES} PRIVATE ${arg_LIBRARIES})
+  replk_options(replk_${name})
+endfunction()
+
+# The compiler options of everything we build.
+function(replk_options target)
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(${target} PUBLIC REPLK_HAS_CUDA=0)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow)
+  if(REPLK_WERROR)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+  # Eigen threads with OpenMP of its own accord; our kernels call it from inside parallel_for.
+  target_compile_definitions(${target} PRIVATE EIGEN_DONT_PARALLELIZE)
+  target_link_libraries(${target} PUBLIC OpenMP::OpenMP_CXX Threads::Threads)
+  if(REPLK_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${REPLK_SANITIZE} -fno-omit-frame-pointer
+                           -fno-sanitize-recover=all)
+    target_link_options(${target} PUBLIC -fsanitize=${REPLK_SANITIZE})
+  endif()
+endfunction()

@@ -1,0 +1,25 @@
+// Matrix products, the work horse of 1x1 convolutions and linear layers. No autograd.
+#pragma once
+
+#include <cstdint>
+
+namespace replk::cpu {
+
+/// An operand of a product: row-major with `stride` elements from one row to the next. `transposed` says that
+/// the product uses its transpose: what is stored is then (columns x rows).
+template <class T>
+struct Matrix {
+  T* data;
+  std::int64_t stride;
+  bool transposed = false;
+};
+
+/// C = A B, or C += A B when `accumulate`: A (m x k), B (k x n), C (m x n), all row-major, A and B as they
+/// are after their transposition. f32 and f64. With k = 0, C is zero (or unchanged). The result does not
+/// depend on the number of threads.
+void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const float> a, Matrix<const float> b,
+          Matrix<float> c, bool accumulate);
+void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const double> a, Matrix<const double> b,
+          Matrix<double> c, bool accumulate);
+
+}  // namespace replk::cpu
