@@ -1,0 +1,53 @@
+// batch_norm2d: normalises every channel over the batch and the map, then scales and shifts it.
+#pragma once
+
+#include "core/tape.h"
+
+namespace replk {
+
+struct BatchNorm2dParams {
+  bool training = true;           // statistics of this batch; otherwise the running ones
+  double momentum = 0.1;          // weight of this batch in the running statistics, in [0, 1]
+  double eps = 1e-5;              // added to the variance, >= 0
+  bool update_statistics = true;  // training only: whether the running statistics move
+};
+
+/// y[c, n, h, w] = (x[c, n, h, w] - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c]
+///
+/// x, y (C, N, H, W); weight, bias, running_mean and running_var (C,); all of one dtype, f32 or f64.
+/// Training: mean and (biased) variance over N, H, W, and then, unless switched off,
+///   running = (1 - momentum) running + momentum batch, where running_var takes the unbiased variance.
+/// The running statistics also stay put while a checkpoint is recomputed. Evaluation: mean and variance are
+/// the running ones, which backward takes for constants.
+/// Saves x and weight (shared) and the mean and inverse standard deviation used (2 C numbers).
+/// Throws Error on wrong shapes or dtypes, params out of range, and in training on one value per channel,
+/// whose variance says nothing. Source: Ioffe and Szegedy 2015; the semantics are PyTorch's.
+Variable batch_norm2d(const Variable& x, const Variable& weight, const Variable& bias, Tensor& running_mean,
+                      Tensor& running_var, BatchNorm2dParams params = {});
+
+/// What the kernels see: C rows of `columns` = N*H*W elements.
+struct BatchNorm2dGeometry {
+  std::int64_t channels, columns;
+  static BatchNorm2dGeometry of(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                const Tensor& running_mean, const Tensor& running_var,
+                                const BatchNorm2dParams& params);
+};
+
+namespace cpu {
+/// Training: statistics of each row into `mean` and `inverse_std` (C,), y from them, and the running
+/// statistics moved where the params say so.
+void batch_norm2d_forward_training(const BatchNorm2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                   const Tensor& bias, const BatchNorm2dParams& params, Tensor& mean,
+                                   Tensor& inverse_std, Tensor& running_mean, Tensor& running_var, Tensor& y);
+/// Evaluation: `mean` and `inverse_std` (C,) from the running statistics, y from them.
+void batch_norm2d_forward_eval(const BatchNorm2dGeometry& g, const Tensor& x, const Tensor& weight,
+                               const Tensor& bias, double eps, const Tensor& running_mean,
+                               const Tensor& running_var, Tensor& mean, Tensor& inverse_std, Tensor& y);
+/// All three gradients; those that are not wanted have an undefined tensor. `training` says whether mean and
+/// inverse_std depend on x.
+void batch_norm2d_backward(const BatchNorm2dGeometry& g, const Tensor& x, const Tensor& weight,
+                           const Tensor& mean, const Tensor& inverse_std, bool training, const Tensor& dy,
+                           GradTarget dx, GradTarget dweight, GradTarget dbias);
+}  // namespace cpu
+
+}  // namespace replk
