@@ -1,0 +1,74 @@
+#include "ops/depthwise_conv2d/depthwise_conv2d.h"
+
+#include "core/dispatch.h"
+
+namespace replk {
+namespace {
+
+std::int64_t output_extent(const char* axis, std::int64_t input, std::int64_t kernel, std::int64_t stride,
+                           std::int64_t padding, std::int64_t dilation) {
+  check(stride >= 1 && dilation >= 1 && padding >= 0,
+        "depthwise_conv2d: stride >= 1, dilation >= 1 and padding >= 0 ", "expected along ", axis, ", got ",
+        stride, ", ", dilation, " and ", padding, ".");
+  const std::int64_t reach = dilation * (kernel - 1) + 1;
+  check(input + 2 * padding >= reach, "depthwise_conv2d: no output is left along ", axis,
+        ": a kernel reaching over ", reach, " does not fit into ", input, " + 2 * padding ", padding,
+        ". Use padding ", reach / 2, " to keep the size.");
+  return (input + 2 * padding - reach) / stride + 1;
+}
+
+}  // namespace
+
+DepthwiseConv2dGeometry DepthwiseConv2dGeometry::of(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                                    DepthwiseConv2dParams params) {
+  check(x.rank() == 4 && weight.rank() == 4,
+        "depthwise_conv2d: x (C, N, H, W) and weight (C, 1, Kh, Kw) expected, got ", x.shape(), " and ",
+        weight.shape(), ".");
+  check(weight.size(0) == x.size(0) && weight.size(1) == 1 && weight.size(2) >= 1 && weight.size(3) >= 1,
+        "depthwise_conv2d: weight (", x.size(0), ", 1, Kh, Kw) expected for x ", x.shape(),
+        " in (C, N, H, W), got ", weight.shape(), ".");
+  check(!bias.defined() || bias.shape() == Shape({x.size(0)}), "depthwise_conv2d: bias (", x.size(0),
+        ") expected, got ", bias.shape(), ".");
+  check(x.dtype() == weight.dtype() && x.device() == weight.device() &&
+            (!bias.defined() || (bias.dtype() == x.dtype() && bias.device() == x.device())),
+        "depthwise_conv2d: one dtype and device expected, got x ", x, ", weight ", weight, ", bias ", bias,
+        ".");
+  DepthwiseConv2dGeometry g{.channels = x.size(0),
+                            .batch = x.size(1),
+                            .input = {x.size(2), x.size(3)},
+                            .output = {},
+                            .kernel = {weight.size(2), weight.size(3)},
+                            .stride = params.stride,
+                            .padding = params.padding,
+                            .dilation = params.dilation,
+                            .variant = params.kernel};
+  g.output.h = output_extent("H", g.input.h, g.kernel.h, g.stride.h, g.padding.h, g.dilation.h);
+  g.output.w = output_extent("W", g.input.w, g.kernel.w, g.stride.w, g.padding.w, g.dilation.w);
+  if (g.variant == DepthwiseKernel::automatic) g.variant = choose_depthwise_kernel(g);
+  return g;
+}
+
+DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry&) { return DepthwiseKernel::direct; }
+
+const char* name_of(DepthwiseKernel kernel) {
+  static constexpr const char* kNames[] = {"automatic", "naive", "direct"};
+  return kNames[static_cast<int>(kernel)];
+}
+
+Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Variable& bias,
+                          DepthwiseConv2dParams params) {
+  const auto g = DepthwiseConv2dGeometry::of(x.data(), weight.data(), bias.data(), params);
+  Tensor y = Tensor::empty(g.output_shape(), x.data().dtype(), x.data().device());
+  dispatch("depthwise_conv2d", y.device(),
+           [&] { cpu::depthwise_conv2d_forward(g, x.data(), weight.data(), bias.data(), y); });
+  return record("depthwise_conv2d", y, {x, weight, bias}, /*saved=*/{x.data(), weight.data()},
+                [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
+                  dispatch("depthwise_conv2d.backward", dy.device(), [&] {
+                    if (grads.wants(0)) cpu::depthwise_conv2d_backward_input(g, saved[1], dy, grads.into(0));
+                    if (grads.wants(1)) cpu::depthwise_conv2d_backward_weight(g, saved[0], dy, grads.into(1));
+                    if (grads.wants(2)) cpu::depthwise_conv2d_backward_bias(g, dy, grads.into(2));
+                  });
+                });
+}
+
+}  // namespace replk

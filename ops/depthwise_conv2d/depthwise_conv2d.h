@@ -1,0 +1,77 @@
+// depthwise_conv2d: every channel convolved with a kernel of its own. The operator RepLKNet is about.
+#pragma once
+
+#include "core/tape.h"
+
+namespace replk {
+
+/// Which CPU kernel runs. `automatic` asks choose_depthwise_kernel; the others force one (tests, benchmarks).
+enum class DepthwiseKernel { automatic, naive, direct };
+
+struct DepthwiseConv2dParams {
+  Extent2d stride = 1;
+  Extent2d padding = 0;
+  Extent2d dilation = 1;
+  DepthwiseKernel kernel = DepthwiseKernel::automatic;
+};
+
+/// y[c,n,i,j] = bias[c] + sum over u,v of weight[c,0,u,v] * x[c, n, i*s - p + u*d, j*s - p + v*d]   (x = 0
+/// outside)
+///
+/// x (C, N, H, W); weight (C, 1, Kh, Kw), any size, even or odd, square or not, larger than the map or not;
+/// bias (C,) or absent; y (C, N, Ho, Wo) with Ho = (H + 2p - d(Kh-1) - 1) / s + 1. f32, f64. Saves x and
+/// weight (shared). Throws Error when shapes, dtypes or parameters disagree, or no output is left. Source:
+/// paper sections 3 and 4 (guideline 1); Chollet 2017 for the operator.
+Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Variable& bias = {},
+                          DepthwiseConv2dParams params = {});
+
+/// All sizes of one call. Every check is made in of().
+struct DepthwiseConv2dGeometry {
+  std::int64_t channels, batch;
+  Extent2d input, output, kernel, stride, padding, dilation;
+  DepthwiseKernel variant;
+
+  static DepthwiseConv2dGeometry of(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                    DepthwiseConv2dParams params);
+  Shape input_shape() const { return {channels, batch, input.h, input.w}; }
+  Shape output_shape() const { return {channels, batch, output.h, output.w}; }
+  std::int64_t taps() const { return kernel.h * kernel.w; }
+};
+
+/// The kernel that runs for this geometry, never `automatic`.
+DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g);
+/// "naive", "direct"
+const char* name_of(DepthwiseKernel kernel);
+
+namespace cpu {
+
+/// `bias` may be undefined.
+void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                              const Tensor& bias, Tensor& y);
+/// dx[c,n,h,w] = sum over every output (i,j) and tap (u,v) that read it of dy[c,n,i,j] * weight[c,0,u,v]
+void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
+                                     GradTarget dx);
+/// dweight[c,0,u,v] = sum over n,i,j of dy[c,n,i,j] * x[c, n, i*s - p + u*d, j*s - p + v*d]
+void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
+                                      GradTarget dweight);
+/// dbias[c] = sum over n,i,j of dy[c,n,i,j]
+void depthwise_conv2d_backward_bias(const DepthwiseConv2dGeometry& g, const Tensor& dy, GradTarget dbias);
+
+// The variants, same arguments. `naive` reads like the formula and always applies; `direct` runs vectors of
+// planes.
+void depthwise_conv2d_forward_naive(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                    const Tensor& bias, Tensor& y);
+void depthwise_conv2d_backward_input_naive(const DepthwiseConv2dGeometry& g, const Tensor& weight,
+                                           const Tensor& dy, GradTarget dx);
+void depthwise_conv2d_backward_weight_naive(const DepthwiseConv2dGeometry& g, const Tensor& x,
+                                            const Tensor& dy, GradTarget dweight);
+void depthwise_conv2d_forward_direct(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                     const Tensor& bias, Tensor& y);
+void depthwise_conv2d_backward_input_direct(const DepthwiseConv2dGeometry& g, const Tensor& weight,
+                                            const Tensor& dy, GradTarget dx);
+void depthwise_conv2d_backward_weight_direct(const DepthwiseConv2dGeometry& g, const Tensor& x,
+                                             const Tensor& dy, GradTarget dweight);
+
+}  // namespace cpu
+
+}  // namespace replk

@@ -1,0 +1,123 @@
+#include "ops/depthwise_conv2d/depthwise_conv2d.h"
+
+#include "tests/support/catch.h"
+#include "tests/support/check_op.h"
+
+using namespace replk;
+using namespace replk::test;
+
+namespace {
+
+struct Case {
+  Shape x;
+  Extent2d kernel;
+  DepthwiseConv2dParams params;
+  bool bias = false;
+};
+
+Shape weight_shape(const Case& c) { return {c.x[0], 1, c.kernel.h, c.kernel.w}; }
+
+// The formula of the header, output by output.
+Values by_definition(const Case& c, const std::vector<Values>& in) {
+  const auto [s, p, d, variant] = c.params;
+  const std::int64_t H = c.x[2], W = c.x[3];
+  const std::int64_t Ho = (H + 2 * p.h - d.h * (c.kernel.h - 1) - 1) / s.h + 1;
+  const std::int64_t Wo = (W + 2 * p.w - d.w * (c.kernel.w - 1) - 1) / s.w + 1;
+  Values y;
+  for (std::int64_t channel = 0; channel < c.x[0]; ++channel)
+    for (std::int64_t n = 0; n < c.x[1]; ++n)
+      for (std::int64_t i = 0; i < Ho; ++i)
+        for (std::int64_t j = 0; j < Wo; ++j) {
+          double sum = c.bias ? in[2][channel] : 0;
+          for (std::int64_t u = 0; u < c.kernel.h; ++u)
+            for (std::int64_t v = 0; v < c.kernel.w; ++v) {
+              const std::int64_t h = i * s.h - p.h + u * d.h, w = j * s.w - p.w + v * d.w;
+              if (h >= 0 && h < H && w >= 0 && w < W)
+                sum += in[1][(channel * c.kernel.h + u) * c.kernel.w + v] *
+                       in[0][((channel * c.x[1] + n) * H + h) * W + w];
+            }
+          y.push_back(sum);
+        }
+  return y;
+}
+
+void check_case(const Case& c) {
+  std::vector<Tensor> inputs = {random_tensor(c.x, 1), random_tensor(weight_shape(c), 2)};
+  if (c.bias) inputs.push_back(random_tensor({c.x[0]}, 3));
+  check_op(
+      {.name = str(name_of(c.params.kernel), " x ", c.x, " kernel ", c.kernel, " stride ", c.params.stride,
+                   " padding ", c.params.padding, " dilation ", c.params.dilation),
+       .inputs = inputs,
+       .op =
+           [=](const auto& in) {
+             return depthwise_conv2d(in[0], in[1], c.bias ? in[2] : Variable(), c.params);
+           },
+       .reference = [=](const auto& in) { return by_definition(c, in); },
+       .terms = static_cast<double>(c.kernel.h * c.kernel.w),
+       .gradient_terms = static_cast<double>(std::max(c.x[1] * c.x[2] * c.x[3], c.kernel.h * c.kernel.w)),
+       .linear_in = c.bias ? std::vector<int>{} : std::vector<int>{0, 1}});
+}
+
+void check_both(Case c) {
+  for (const DepthwiseKernel kernel : {DepthwiseKernel::naive, DepthwiseKernel::direct}) {
+    c.params.kernel = kernel;
+    check_case(c);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("ops/depthwise_conv2d/same_padding") {
+  // Kernels below, at and beyond the map; maps around every tile width; batches around every vector length.
+  check_both({{3, 2, 6, 5}, 3, {.padding = 1}});
+  check_both({{2, 17, 7, 7}, 13, {.padding = 6}});
+  check_both({{1, 1, 9, 14}, 5, {.padding = 2}, true});
+  check_both({{5, 3, 8, 15}, 7, {.padding = 3}});
+  check_both({{2, 16, 4, 28}, 9, {.padding = 4}, true});
+  check_both({{33, 1, 5, 3}, 5, {.padding = 2}, true});
+  check_both({{2, 1, 3, 2}, 31, {.padding = 15}});
+  check_both({{1, 4, 17, 16}, 21, {.padding = 10}});
+  check_both({{1, 2, 1, 1}, 51, {.padding = 25}, true});
+  check_both({{2, 9, 1, 40}, {1, 31}, {.padding = {0, 15}}});
+  check_both({{2, 2, 20, 6}, {51, 5}, {.padding = {25, 2}}});
+}
+
+TEST_CASE("ops/depthwise_conv2d/other_padding") {
+  check_both({{2, 3, 9, 8}, 1, {}});
+  check_both({{2, 3, 9, 8}, 4, {.padding = 1}});
+  check_both({{2, 3, 9, 8}, 6, {.padding = {3, 0}}, true});
+  check_both({{2, 3, 9, 11}, 5, {}});
+  check_both(
+      {{2, 3, 5, 5}, 3, {.padding = 4}});  // wider than the kernel: its outermost outputs see only zeros
+}
+
+TEST_CASE("ops/depthwise_conv2d/stride_and_dilation") {
+  check_both({{3, 2, 9, 8}, 3, {.stride = 2, .padding = 1}});
+  check_both({{2, 17, 14, 14}, 3, {.stride = 2, .padding = 1}, true});
+  check_both({{2, 2, 11, 7}, {5, 7}, {.stride = {3, 2}, .padding = {2, 3}}});
+  check_both({{2, 2, 11, 12}, 5, {.padding = 6, .dilation = 3}});
+  check_both({{2, 2, 11, 12}, {3, 4}, {.stride = {1, 2}, .padding = {2, 3}, .dilation = {2, 1}}, true});
+  check_both({{1, 1, 9, 10}, 2, {.stride = 4, .padding = 0}});  // some inputs are read by no output
+}
+
+TEST_CASE("ops/depthwise_conv2d/errors") {
+  const Tensor x = random_tensor({4, 2, 8, 8}, 1), w = random_tensor({4, 1, 3, 3}, 2);
+  check_error(
+      [&] {
+        depthwise_conv2d(x, random_tensor({3, 1, 3, 3}, 2));
+      },
+      {"depthwise_conv2d", "(4, 1, Kh, Kw)", "(3, 1, 3, 3)"});
+  check_error([&] { depthwise_conv2d(random_tensor({4, 8, 8}, 1), w); }, {"(C, N, H, W)", "(4, 8, 8)"});
+  check_error(
+      [&] {
+        depthwise_conv2d(x, random_tensor({4, 1, 11, 11}, 2));
+      },
+      {"no output", "reaching over 11", "padding 5"});
+  check_error([&] { depthwise_conv2d(x, w, {}, {.stride = 0}); }, {"stride >= 1"});
+  check_error([&] { depthwise_conv2d(x, w, random_tensor({5}, 3)); }, {"bias (4)", "(5)"});
+  check_error(
+      [&] {
+        depthwise_conv2d(x, random_tensor({4, 1, 3, 3}, 2, -1, 1, DType::f32));
+      },
+      {"one dtype", "f32"});
+}
