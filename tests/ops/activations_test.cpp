@@ -1,0 +1,134 @@
+#include "ops/activations/activations.h"
+
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "ops/primitives/elementwise.h"
+#include "tests/support/catch.h"
+#include "tests/support/check_op.h"
+
+using namespace replk;
+using namespace replk::test;
+
+namespace {
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+struct Activation {
+  const char* name;
+  Variable (*op)(const Variable&);
+  double (*value)(double);  // in double, well below half an ulp of f32 for every x
+  double (*slope)(double);
+};
+
+double phi(double x) { return std::exp(-x * x / 2) / std::sqrt(2 * M_PI); }
+double cdf(double x) { return std::erfc(-x / std::sqrt(2.0)) / 2; }
+double logistic(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
+
+const Activation kRelu{"relu", relu, [](double x) { return x > 0 ? x : 0; },
+                       [](double x) { return x > 0 ? 1.0 : 0.0; }};
+const Activation kRelu6{"relu6", relu6, [](double x) { return x < 0   ? 0
+                                                              : x > 6 ? 6
+                                                                      : x; },
+                        [](double x) { return x > 0 && x < 6 ? 1.0 : 0.0; }};
+const Activation kGelu{"gelu", gelu, [](double x) { return x * cdf(x); },
+                       [](double x) { return cdf(x) + x * phi(x); }};
+const Activation kSigmoid{"sigmoid", sigmoid, logistic, [](double x) { return logistic(x) * logistic(-x); }};
+
+// Inputs on both sides of each corner but not within a difference step of it.
+Tensor inputs_of(const Shape& shape, const Activation& a) {
+  Tensor x = random_tensor(shape, 1, a.op == relu6 ? -4 : -3, a.op == relu6 ? 10 : 3);
+  double* values = x.data<double>();
+  for (std::int64_t i = 0; i < x.numel(); ++i)
+    for (const double corner : {0.0, 6.0})
+      if (std::abs(values[i] - corner) < 1e-3) values[i] = corner + 0.01;
+  return x;
+}
+
+OpCase activation_case(const Shape& shape, const Activation& a) {
+  return {.name = str(a.name, " ", shape),
+          .inputs = {inputs_of(shape, a)},
+          .op = [op = a.op](const auto& in) { return op(in[0]); },
+          .reference =
+              [value = a.value](const auto& in) {
+                Values y;
+                for (const double x : in[0]) y.push_back(value(x));
+                return y;
+              }};
+}
+
+// The operator and its slope at every x, in f32.
+struct Curve {
+  std::vector<float> y, slope;
+};
+
+Curve curve(const Activation& a, const std::vector<float>& x) {
+  const auto n = static_cast<std::int64_t>(x.size());
+  Tape tape;
+  const Variable in = tape.watch(Tensor::of(x, {n}));
+  const Variable y = a.op(in);
+  tape.backward(y, Tensor::full({n}, 1));
+  const Tensor slope = tape.gradient(in);
+  return {{y.data().data<float>(), y.data().data<float>() + n},
+          {slope.data<float>(), slope.data<float>() + n}};
+}
+
+}  // namespace
+
+TEST_CASE("ops/activations/check_op") {
+  for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid})
+    for (const Shape& shape :
+         {Shape{3, 2, 4, 5}, Shape{1, 1, 1, 1}, Shape{1, 1, 5, 3}, Shape{37}, Shape{8, 4, 33, 31}})
+      check_op(activation_case(shape, *a));
+}
+
+// Any length gives what the elements give one by one: the ends of the vector code.
+TEST_CASE("ops/activations/tails") {
+  const Tensor all = random_tensor({70}, 3, -8, 8, DType::f32);
+  const std::vector<float> x(all.data<float>(), all.data<float>() + 70);
+  for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid}) {
+    const Curve whole = curve(*a, x);
+    for (std::size_t n = 0; n <= 70; ++n) {
+      const Curve part = curve(*a, {x.begin(), x.begin() + static_cast<std::ptrdiff_t>(n)});
+      INFO(a->name << " of " << n << " elements");
+      CHECK(part.y == std::vector<float>(whole.y.begin(), whole.y.begin() + static_cast<std::ptrdiff_t>(n)));
+      CHECK(part.slope ==
+            std::vector<float>(whole.slope.begin(), whole.slope.begin() + static_cast<std::ptrdiff_t>(n)));
+    }
+  }
+}
+
+TEST_CASE("ops/activations/corners") {
+  const std::vector<float> x{-1, -0.0f, 0, 1, 6, 7};
+  CHECK(curve(kRelu, x).y == std::vector<float>{0, 0, 0, 1, 6, 7});
+  CHECK(curve(kRelu, x).slope == std::vector<float>{0, 0, 0, 1, 1, 1});
+  CHECK(curve(kRelu6, x).y == std::vector<float>{0, 0, 0, 1, 6, 6});
+  CHECK(curve(kRelu6, x).slope == std::vector<float>{0, 0, 0, 1, 0, 0});
+}
+
+TEST_CASE("ops/activations/infinite_and_nan") {
+  const auto inf = static_cast<float>(kInf);
+  const std::vector<float> x{-inf, inf, std::nanf("")};
+  for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid}) {
+    INFO(a->name);
+    const Curve c = curve(*a, x);
+    CHECK(c.y[0] == 0);
+    CHECK(c.y[1] == (a->op == relu6 ? 6 : a->op == sigmoid ? 1 : inf));
+    CHECK(std::isnan(c.y[2]));
+    CHECK(c.slope[0] == 0);
+    CHECK(c.slope[1] == (a->op == relu || a->op == gelu ? 1 : 0));
+    const Values in64 =
+        a->op(Tensor::of(std::vector<double>{-kInf, kInf, std::nan("")}, {3})).data().to_vector();
+    CHECK(in64[0] == 0);
+    CHECK(in64[1] == static_cast<double>(c.y[1]));
+    CHECK(std::isnan(in64[2]));
+  }
+}
+
+TEST_CASE("ops/activations/errors") {
+  const Tensor labels = Tensor::zeros({3}, DType::i64);
+  for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid})
+    check_error([&] { a->op(labels); }, {a->name, "f32 or f64", "i64"});
+}
