@@ -114,7 +114,7 @@ bool GradSink::try_share(int i, const Tensor& dy) {
   return true;
 }
 
-Variable record(const char* name, const Tensor& y, std::initializer_list<Variable> inputs, Saved saved,
+Variable record(const char* name, const Tensor& y, std::span<const Variable> inputs, Saved saved,
                 Backward backward) {
   Variable result(y);
   Tape* tape = current_tape;

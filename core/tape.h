@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,7 +57,7 @@ class Variable {
 
  private:
   friend class Tape;
-  friend Variable record(const char*, const Tensor&, std::initializer_list<Variable>, Saved, Backward);
+  friend Variable record(const char*, const Tensor&, std::span<const Variable>, Saved, Backward);
   friend Variable checkpoint(const std::function<Variable(const Variable&)>&, const Variable&);
   Tensor data_;
   Parameter* parameter_ = nullptr;
@@ -93,7 +94,7 @@ class Tape {
 
  private:
   friend class GradSink;
-  friend Variable record(const char*, const Tensor&, std::initializer_list<Variable>, Saved, Backward);
+  friend Variable record(const char*, const Tensor&, std::span<const Variable>, Saved, Backward);
   friend Variable checkpoint(const std::function<Variable(const Variable&)>&, const Variable&);
 
   struct Input {
@@ -145,8 +146,12 @@ class GradSink {
 
 /// Puts an operator on the current tape and returns its output as a variable. Without a tape, or when no
 /// input wants a gradient, keeps nothing. `name` must be a literal.
-Variable record(const char* name, const Tensor& y, std::initializer_list<Variable> inputs, Saved saved,
+Variable record(const char* name, const Tensor& y, std::span<const Variable> inputs, Saved saved,
                 Backward backward);
+inline Variable record(const char* name, const Tensor& y, std::initializer_list<Variable> inputs, Saved saved,
+                       Backward backward) {
+  return record(name, y, std::span(inputs.begin(), inputs.size()), std::move(saved), std::move(backward));
+}
 
 /// Runs f(x) without keeping its activations; backward runs it again with a tape of its own. Trades one more
 /// forward pass for the memory of everything inside. f must be deterministic: random numbers keyed by step
