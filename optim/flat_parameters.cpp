@@ -1,0 +1,196 @@
+#include "optim/flat_parameters.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/dispatch.h"
+#include "core/parallel.h"
+
+namespace replk {
+namespace {
+
+constexpr std::int64_t kAlignment = 64;      // bytes: a cache line, and the widest vector
+constexpr std::int64_t kSumBlock = 1 << 14;  // elements summed by one thread in a fixed order
+
+Tensor view_of(const Tensor& flat, const FlatParameters::Segment& segment) {
+  return flat.slice(segment.begin, segment.end).view(segment.parameter->data.shape());
+}
+
+void check_group(const ParameterGroup& group) {
+  const auto check_factor = [&](const char* what, double value) {
+    check(std::isfinite(value) && value >= 0, "optimizer: group \"", group.name, "\": ", what,
+          " of 0 or more expected, got ", value, ".");
+  };
+  check_factor("lr_scale", group.lr_scale);
+  check_factor("weight_decay", group.weight_decay);
+}
+
+// Eight running sums, so that additions do not wait for each other.
+template <class T>
+double sum_of_squares(const T* values, std::int64_t count) {
+  constexpr std::int64_t kLanes = 8;
+  double lanes[kLanes] = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      const auto value = static_cast<double>(values[i + lane]);
+      lanes[lane] += value * value;
+    }
+  for (std::int64_t lane = 0; i < count; ++i, ++lane) {
+    const auto value = static_cast<double>(values[i]);
+    lanes[lane] += value * value;
+  }
+  double sum = 0;
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
+}  // namespace
+
+std::vector<ParameterGroup> split_decay_groups(const std::vector<Parameter*>& parameters,
+                                               double weight_decay) {
+  ParameterGroup decay{.name = "decay", .parameters = {}, .weight_decay = weight_decay};
+  ParameterGroup no_decay{.name = "no_decay", .parameters = {}};
+  for (Parameter* parameter : parameters) {
+    check(parameter != nullptr, "split_decay_groups: a parameter is null.");
+    const bool spared = parameter->data.rank() <= 1 || parameter->name.ends_with(".bias");
+    (spared ? no_decay : decay).parameters.push_back(parameter);
+  }
+  std::vector<ParameterGroup> groups;
+  for (ParameterGroup* group : {&decay, &no_decay})
+    if (!group->parameters.empty()) groups.push_back(std::move(*group));
+  return groups;
+}
+
+FlatParameters::FlatParameters(const std::vector<ParameterGroup>& groups) {
+  std::set<std::string> names;
+  const Parameter* first = nullptr;
+  std::int64_t total = 0;
+  for (const ParameterGroup& group : groups) {
+    check_group(group);
+    for (Parameter* parameter : group.parameters) {
+      check(parameter && parameter->data.defined(), "optimizer: group \"", group.name, "\": parameter \"",
+            parameter ? parameter->name : "", "\" is ", parameter ? "without data." : "null.");
+      const Tensor& data = parameter->data;
+      if (!first) first = parameter;
+      check(data.dtype() == DType::f32 || data.dtype() == DType::f64, "optimizer: parameter \"",
+            parameter->name, "\": f32 or f64 expected, got ", data, ".");
+      check(data.dtype() == first->data.dtype() && data.device() == first->data.device(),
+            "optimizer: one dtype and device expected, \"", first->name, "\" is ", first->data, ", \"",
+            parameter->name, "\" is ", data, ".");
+      check(names.insert(parameter->name).second, "optimizer: parameter \"", parameter->name,
+            "\" appears twice (in group \"", group.name, "\" the second time).");
+      segments_.push_back({parameter, total, total + data.numel(), group.lr_scale, group.weight_decay});
+      const std::int64_t step = kAlignment / static_cast<std::int64_t>(size_of(data.dtype()));
+      total += (data.numel() + step - 1) / step * step;
+    }
+  }
+  check(first != nullptr, "optimizer: at least one parameter expected, got none.");
+  data_ = Tensor::zeros({total}, first->data.dtype(), first->data.device());
+  gradients_ = Tensor::zeros({total}, first->data.dtype(), first->data.device());
+  for (const Segment& segment : segments_) {
+    Parameter& parameter = *segment.parameter;
+    Tensor data = view_of(data_, segment), grad = view_of(gradients_, segment);
+    data.copy_from(parameter.data);
+    if (parameter.grad_ready) grad.copy_from(parameter.grad);
+    parameter.data = data;
+    parameter.grad = grad;
+  }
+}
+
+void FlatParameters::zero_grad() {
+  for (const Segment& segment : segments_) segment.parameter->grad_ready = false;
+}
+
+void FlatParameters::check_still_views() const {
+  for (const Segment& segment : segments_) {
+    const Parameter& parameter = *segment.parameter;
+    const auto is_view = [&](const Tensor& tensor, const Tensor& flat) {
+      return tensor.shares_storage(flat) && tensor.numel() == segment.end - segment.begin &&
+             tensor.raw() == flat.slice(segment.begin, segment.end).raw();
+    };
+    check(is_view(parameter.data, data_) && is_view(parameter.grad, gradients_), "optimizer: parameter \"",
+          parameter.name,
+          "\" was given another tensor after its optimizer was made. Write into the one it has (copy_from).");
+  }
+}
+
+void FlatParameters::complete_gradients() {
+  check_still_views();
+  for (const Segment& segment : segments_) {
+    Parameter& parameter = *segment.parameter;
+    if (parameter.grad_ready && parameter.trainable) continue;
+    parameter.grad.fill(0);
+    parameter.grad_ready = true;
+  }
+}
+
+double FlatParameters::grad_norm() {
+  complete_gradients();
+  const std::int64_t count = gradients_.numel();
+  std::vector<double> sums(static_cast<std::size_t>((count + kSumBlock - 1) / kSumBlock));
+  dispatch("grad_norm", gradients_.device(), [&] {
+    visit_real("grad_norm", gradients_.dtype(), [&]<class T>(TypeTag<T>) {
+      const T* values = std::as_const(gradients_).data<T>();
+      parallel_for(static_cast<std::int64_t>(sums.size()), 2, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t b = begin; b < end; ++b)
+          sums[static_cast<std::size_t>(b)] =
+              sum_of_squares(values + b * kSumBlock, std::min(kSumBlock, count - b * kSumBlock));
+      });
+    });
+  });
+  double sum = 0;
+  for (const double block : sums) sum += block;
+  return std::sqrt(sum);
+}
+
+double FlatParameters::clip_grad_norm(double max_norm) {
+  check(max_norm > 0, "clip_grad_norm: max_norm > 0 expected, got ", max_norm, ".");
+  const double norm = grad_norm();
+  const double scale = max_norm / (norm + 1e-6);
+  if (!std::isfinite(norm) || scale >= 1) return norm;
+  dispatch("clip_grad_norm", gradients_.device(), [&] {
+    visit_real("clip_grad_norm", gradients_.dtype(), [&]<class T>(TypeTag<T>) {
+      T* values = gradients_.data<T>();
+      const T factor = static_cast<T>(scale);
+      parallel_for(gradients_.numel(), 2 * kSumBlock, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) values[i] *= factor;
+      });
+    });
+  });
+  return norm;
+}
+
+Tensor zeros_like_flat(const FlatParameters& parameters) {
+  const Tensor& data = parameters.data();
+  return Tensor::zeros(data.shape(), data.dtype(), data.device());
+}
+
+std::map<std::string, Tensor> save_buffers(const FlatParameters& parameters, const NamedBuffers& buffers) {
+  std::map<std::string, Tensor> state;
+  for (const auto& [prefix, flat] : buffers)
+    for (const auto& segment : parameters.segments())
+      state.emplace(prefix + "." + segment.parameter->name, view_of(flat, segment).clone());
+  return state;
+}
+
+void load_buffers(const char* owner, const FlatParameters& parameters, const NamedBuffers& buffers,
+                  const std::map<std::string, Tensor>& state) {
+  std::map<std::string, Tensor> places;
+  for (const auto& [prefix, flat] : buffers)
+    for (const auto& segment : parameters.segments())
+      places.emplace(prefix + "." + segment.parameter->name, view_of(flat, segment));
+  for (const auto& [name, place] : places) {
+    const auto found = state.find(name);
+    check(found != state.end(), owner, ": state: \"", name, "\" is missing.");
+    check(found->second.shape() == place.shape() && found->second.dtype() == place.dtype(), owner,
+          ": state: \"", name, "\": ", place.dtype(), " ", place.shape(), " expected, got ", found->second,
+          ".");
+  }
+  for (const auto& [name, tensor] : state)
+    check(places.contains(name), owner, ": state: \"", name, "\" belongs to no parameter here.");
+  for (auto& [name, place] : places) place.copy_from(state.at(name));
+}
+
+}  // namespace replk

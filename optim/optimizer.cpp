@@ -1,0 +1,49 @@
+#include "optim/optimizer.h"
+
+#include <cmath>
+
+#include "core/dispatch.h"
+
+namespace replk {
+
+Optimizer::Optimizer(const char* name, FlatParameters& parameters, double learning_rate)
+    : name_(name), parameters_(parameters) {
+  set_learning_rate(learning_rate);
+}
+
+void Optimizer::set_learning_rate(double learning_rate) {
+  check(std::isfinite(learning_rate) && learning_rate >= 0, name_,
+        ": a learning rate of 0 or more expected, got ", learning_rate, ".");
+  learning_rate_ = learning_rate;
+}
+
+void Optimizer::step() {
+  parameters_.complete_gradients();
+  dispatch(name_, parameters_.data().device(), [&] { update(parameters_, steps_ + 1); });
+  ++steps_;
+}
+
+Tensor Optimizer::add_buffer(const char* prefix) {
+  return buffers_.emplace_back(prefix, zeros_like_flat(parameters_)).second;
+}
+
+std::map<std::string, Tensor> Optimizer::state() const {
+  auto state = save_buffers(parameters_, buffers_);
+  state.emplace("step", Tensor::of(std::vector<std::int64_t>{steps_}, {}));
+  return state;
+}
+
+void Optimizer::load_state(const std::map<std::string, Tensor>& state) {
+  const auto step = state.find("step");
+  check(step != state.end(), name_, ": state: \"step\" is missing.");
+  check(step->second.dtype() == DType::i64 && step->second.shape() == Shape{}, name_,
+        ": state: \"step\" expected to be one i64, got ", step->second, ".");
+  const std::int64_t steps = step->second.to(Device::cpu()).data<std::int64_t>()[0];
+  check(steps >= 0, name_, ": state: \"step\" of 0 or more expected, got ", steps, ".");
+  auto buffers = state;
+  buffers.erase("step");
+  load_buffers(name_, parameters_, buffers_, buffers);
+  steps_ = steps;
+}
+
+}  // namespace replk

@@ -1,0 +1,56 @@
+// Optimizer: what SGD and AdamW have in common: a step count, a learning rate, and state that can be saved.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "optim/flat_parameters.h"
+
+namespace replk {
+
+/// Updates all parameters of a FlatParameters, which must outlive it, in one pass over the flat buffers.
+/// Frozen parameters (trainable == false) keep weights and state; a parameter without a gradient this step
+/// counts as having a zero one, so that its decay and momentum go on. There is one step count for all
+/// parameters.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  /// Applies the gradients. It does not look whether they are finite: ask FlatParameters::grad_norm or
+  /// clip_grad_norm first, and do not call step when the answer is not.
+  void step();
+  /// Steps taken so far, including those before a load_state.
+  std::int64_t steps() const { return steps_; }
+
+  double learning_rate() const { return learning_rate_; }
+  /// For the steps from here on; each group multiplies it by its lr_scale. Throws Error when negative or not
+  /// finite.
+  void set_learning_rate(double learning_rate);
+
+  /// Copies of all state, by "<what>.<parameter name>", and "step" (i64, rank 0).
+  std::map<std::string, Tensor> state() const;
+  /// Takes over what state() of the same kind of optimizer for the same parameters gave, bit for bit. Throws
+  /// Error naming the entry when one is missing, unexpected, or of another shape or dtype; then nothing has
+  /// changed.
+  void load_state(const std::map<std::string, Tensor>& state);
+
+ protected:
+  /// `name` is a literal, for errors and profiles.
+  Optimizer(const char* name, FlatParameters& parameters, double learning_rate);
+  /// A zeroed buffer that state() saves under `prefix`.
+  Tensor add_buffer(const char* prefix);
+  /// One update of all trainable parameters; `step` counts from 1.
+  virtual void update(const FlatParameters& parameters, std::int64_t step) = 0;
+
+ private:
+  const char* name_;
+  FlatParameters& parameters_;
+  double learning_rate_ = 0;
+  std::int64_t steps_ = 0;
+  NamedBuffers buffers_;
+};
+
+}  // namespace replk
