@@ -1,5 +1,6 @@
 #include "ops/activations/activations.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <functional>
@@ -8,6 +9,7 @@
 #include "ops/primitives/elementwise.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
+#include "tests/support/instruction_sets.h"
 
 using namespace replk;
 using namespace replk::test;
@@ -75,56 +77,118 @@ Curve curve(const Activation& a, const std::vector<float>& x) {
           {slope.data<float>(), slope.data<float>() + n}};
 }
 
+// The largest error of f32 over a dense sweep of the line, in units of the last place of the exact value
+// (where that is below `floor`, of `floor`).
+struct Worst {
+  double ulps = 0;
+  float at = 0;
+  void see(float x, float ours, double exact, double floor) {
+    const double ulp =
+        std::ldexp(1.0, std::max(std::ilogb(std::max({std::abs(exact), floor, 1e-45})) - 23, -149));
+    const double error = std::abs(static_cast<double>(ours) - exact) / ulp;
+    if (!(error <= ulps)) *this = {error, x};
+  }
+};
+
+// Every 1009th float from denormals to 200 and both signs (over two million), and some up to the largest.
+std::vector<float> sweep() {
+  std::vector<float> x;
+  const auto limit = std::bit_cast<std::uint32_t>(200.0f);
+  for (std::uint32_t bits = 0; bits < 0x7f800000u; bits += bits < limit ? 1009 : 65537)
+    for (const std::uint32_t sign : {0u, 0x80000000u}) x.push_back(std::bit_cast<float>(bits | sign));
+  return x;
+}
+
 }  // namespace
 
 TEST_CASE("ops/activations/check_op") {
-  for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid})
-    for (const Shape& shape :
-         {Shape{3, 2, 4, 5}, Shape{1, 1, 1, 1}, Shape{1, 1, 5, 3}, Shape{37}, Shape{8, 4, 33, 31}})
-      check_op(activation_case(shape, *a));
+  for_each_instruction_set([] {
+    for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid})
+      for (const Shape& shape :
+           {Shape{3, 2, 4, 5}, Shape{1, 1, 1, 1}, Shape{1, 1, 5, 3}, Shape{37}, Shape{8, 4, 33, 31}})
+        check_op(activation_case(shape, *a));
+  });
 }
 
 // Any length gives what the elements give one by one: the ends of the vector code.
 TEST_CASE("ops/activations/tails") {
-  const Tensor all = random_tensor({70}, 3, -8, 8, DType::f32);
-  const std::vector<float> x(all.data<float>(), all.data<float>() + 70);
-  for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid}) {
-    const Curve whole = curve(*a, x);
-    for (std::size_t n = 0; n <= 70; ++n) {
-      const Curve part = curve(*a, {x.begin(), x.begin() + static_cast<std::ptrdiff_t>(n)});
-      INFO(a->name << " of " << n << " elements");
-      CHECK(part.y == std::vector<float>(whole.y.begin(), whole.y.begin() + static_cast<std::ptrdiff_t>(n)));
-      CHECK(part.slope ==
-            std::vector<float>(whole.slope.begin(), whole.slope.begin() + static_cast<std::ptrdiff_t>(n)));
+  for_each_instruction_set([] {
+    const Tensor all = random_tensor({70}, 3, -8, 8, DType::f32);
+    const std::vector<float> x(all.data<float>(), all.data<float>() + 70);
+    for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid}) {
+      const Curve whole = curve(*a, x);
+      for (std::size_t n = 0; n <= 70; ++n) {
+        const Curve part = curve(*a, {x.begin(), x.begin() + static_cast<std::ptrdiff_t>(n)});
+        INFO(a->name << " of " << n << " elements");
+        CHECK(part.y ==
+              std::vector<float>(whole.y.begin(), whole.y.begin() + static_cast<std::ptrdiff_t>(n)));
+        CHECK(part.slope ==
+              std::vector<float>(whole.slope.begin(), whole.slope.begin() + static_cast<std::ptrdiff_t>(n)));
+      }
     }
-  }
+  });
 }
 
 TEST_CASE("ops/activations/corners") {
-  const std::vector<float> x{-1, -0.0f, 0, 1, 6, 7};
-  CHECK(curve(kRelu, x).y == std::vector<float>{0, 0, 0, 1, 6, 7});
-  CHECK(curve(kRelu, x).slope == std::vector<float>{0, 0, 0, 1, 1, 1});
-  CHECK(curve(kRelu6, x).y == std::vector<float>{0, 0, 0, 1, 6, 6});
-  CHECK(curve(kRelu6, x).slope == std::vector<float>{0, 0, 0, 1, 0, 0});
+  for_each_instruction_set([] {
+    const std::vector<float> x{-1, -0.0f, 0, 1, 6, 7};
+    CHECK(curve(kRelu, x).y == std::vector<float>{0, 0, 0, 1, 6, 7});
+    CHECK(curve(kRelu, x).slope == std::vector<float>{0, 0, 0, 1, 1, 1});
+    CHECK(curve(kRelu6, x).y == std::vector<float>{0, 0, 0, 1, 6, 6});
+    CHECK(curve(kRelu6, x).slope == std::vector<float>{0, 0, 0, 1, 0, 0});
+  });
 }
 
 TEST_CASE("ops/activations/infinite_and_nan") {
-  const auto inf = static_cast<float>(kInf);
-  const std::vector<float> x{-inf, inf, std::nanf("")};
-  for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid}) {
-    INFO(a->name);
-    const Curve c = curve(*a, x);
-    CHECK(c.y[0] == 0);
-    CHECK(c.y[1] == (a->op == relu6 ? 6 : a->op == sigmoid ? 1 : inf));
-    CHECK(std::isnan(c.y[2]));
-    CHECK(c.slope[0] == 0);
-    CHECK(c.slope[1] == (a->op == relu || a->op == gelu ? 1 : 0));
-    const Values in64 =
-        a->op(Tensor::of(std::vector<double>{-kInf, kInf, std::nan("")}, {3})).data().to_vector();
-    CHECK(in64[0] == 0);
-    CHECK(in64[1] == static_cast<double>(c.y[1]));
-    CHECK(std::isnan(in64[2]));
-  }
+  for_each_instruction_set([] {
+    const auto inf = static_cast<float>(kInf);
+    const std::vector<float> x{-inf, inf, std::nanf("")};
+    for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid}) {
+      INFO(a->name);
+      const Curve c = curve(*a, x);
+      CHECK(c.y[0] == 0);
+      CHECK(c.y[1] == (a->op == relu6 ? 6 : a->op == sigmoid ? 1 : inf));
+      CHECK(std::isnan(c.y[2]));
+      CHECK(c.slope[0] == 0);
+      CHECK(c.slope[1] == (a->op == relu || a->op == gelu ? 1 : 0));
+      const Values in64 =
+          a->op(Tensor::of(std::vector<double>{-kInf, kInf, std::nan("")}, {3})).data().to_vector();
+      CHECK(in64[0] == 0);
+      CHECK(in64[1] == static_cast<double>(c.y[1]));
+      CHECK(std::isnan(in64[2]));
+    }
+  });
+}
+
+TEST_CASE("ops/activations/accuracy") {
+  for_each_instruction_set([] {
+    struct Bound {
+      const Activation* activation;
+      double value, slope;        // in units of the last place
+      double (*floor)(double x);  // below this size of the slope its error is absolute
+    };
+    const std::vector<float> inputs = sweep();
+    const auto none = [](double) { return 0.0; };
+    // The slope of gelu crosses zero near -0.75; that of sigmoid comes from the saved y, by then rounded to
+    // nearly 1.
+    const auto near_zero = [](double x) { return std::abs(x) < 2 ? 0.5 : 1e-37; };
+    const auto saturated = [](double x) { return x > 0 ? 0.25 : 0.0; };
+    for (const Bound& b : {Bound{&kRelu, 0, 0, none},
+                           {&kRelu6, 0, 0, none},
+                           {&kGelu, 6, 5, near_zero},
+                           {&kSigmoid, 2.5, 4, saturated}}) {
+      const Curve c = curve(*b.activation, inputs);
+      Worst value, slope;
+      for (std::size_t i = 0; i < inputs.size(); ++i) {
+        value.see(inputs[i], c.y[i], b.activation->value(inputs[i]), 0);
+        slope.see(inputs[i], c.slope[i], b.activation->slope(inputs[i]), b.floor(inputs[i]));
+      }
+      INFO(b.activation->name << ": value " << value.ulps << " ulp off at " << value.at << ", slope "
+                              << slope.ulps << " ulp off at " << slope.at);
+      CHECK(value.ulps <= b.value);
+      CHECK(slope.ulps <= b.slope);
+    }
+  });
 }
 
 TEST_CASE("ops/activations/errors") {
