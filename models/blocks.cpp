@@ -1,0 +1,182 @@
+#include "models/blocks.h"
+
+#include "ops/activations/activations.h"
+#include "ops/add/add.h"
+#include "ops/primitives/elementwise.h"
+
+namespace replk {
+namespace {
+
+void assign(Parameter& parameter, const std::vector<double>& values) {
+  parameter.data.copy_from(cast(Tensor::of(values, parameter.data.shape()), parameter.data.dtype()));
+}
+
+}  // namespace
+
+ConvBn::ConvBn(Options options)
+    : options_(options),
+      conv_(add_child("conv", std::make_shared<Conv2d>(Conv2dOptions{.in_channels = options.in_channels,
+                                                                     .out_channels = options.out_channels,
+                                                                     .kernel = options.kernel,
+                                                                     .stride = options.stride,
+                                                                     .padding = options.kernel / 2,
+                                                                     .groups = options.groups,
+                                                                     .bias = !options.bn}))) {
+  if (options.bn) bn_ = add_child("bn", std::make_shared<BatchNorm2d>(options.out_channels));
+}
+
+Variable ConvBn::forward(const Variable& x) {
+  Variable y = (*conv_)(x);
+  if (bn_) y = (*bn_)(y);
+  return options_.relu ? relu(y) : y;
+}
+
+ConvBn::Fused ConvBn::fused() const {
+  Fused result{conv_->weight().data.to_vector(), {}};
+  const auto channels = static_cast<std::size_t>(options_.out_channels);
+  result.bias = conv_->bias() ? conv_->bias()->data.to_vector() : std::vector<double>(channels, 0.0);
+  if (!bn_) return result;
+  const auto [scale, shift] = bn_->affine();
+  const std::size_t inner = result.weight.size() / channels;
+  for (std::size_t i = 0; i < result.weight.size(); ++i) result.weight[i] *= scale[i / inner];
+  for (std::size_t c = 0; c < channels; ++c) result.bias[c] = result.bias[c] * scale[c] + shift[c];
+  return result;
+}
+
+void ConvBn::fold(const BatchNorm2d* before) {
+  if (!bn_ && !before) return;
+  Fused f = fused();
+  if (before) {
+    check(options_.kernel == 1 && options_.groups == 1, "ConvBn::fold: a batch norm before a ", options_.kernel, "x",
+          options_.kernel, " convolution with padding cannot be folded exactly.");
+    // W (a x + b) + c = (W a) x + (W b + c)
+    const auto [scale, shift] = before->affine();
+    for (std::size_t i = 0; i < f.weight.size(); ++i) {
+      f.bias[i / scale.size()] += f.weight[i] * shift[i % scale.size()];
+      f.weight[i] *= scale[i % scale.size()];
+    }
+  }
+  const DType dtype = conv_->weight().data.dtype();
+  Conv2dOptions options = conv_->options();
+  options.bias = true;
+  remove_child("conv");
+  remove_child("bn");
+  bn_ = nullptr;
+  options_.bn = false;
+  conv_ = add_child("conv", std::make_shared<Conv2d>(options));
+  conv_->to(dtype);
+  assign(conv_->weight(), f.weight);
+  assign(*conv_->bias(), f.bias);
+}
+
+ReparamLargeKernelConv::ReparamLargeKernelConv(std::int64_t channels, std::int64_t kernel, std::int64_t small_kernel,
+                                               bool merged)
+    : channels_(channels), kernel_(kernel), small_kernel_(small_kernel) {
+  check(small_kernel <= kernel, "ReparamLargeKernelConv: the small kernel (", small_kernel,
+        ") must not be larger than the large one (", kernel, ").");
+  check((kernel - small_kernel) % 2 == 0 || small_kernel == 0, "ReparamLargeKernelConv: kernels ", kernel, " and ",
+        small_kernel, " must both be odd, or the small one has no centre in the large one.");
+  if (merged) {
+    reparam_ = add_child("lkb_reparam", std::make_shared<Conv2d>(Conv2dOptions{.in_channels = channels,
+                                                                               .out_channels = channels,
+                                                                               .kernel = kernel,
+                                                                               .padding = kernel / 2,
+                                                                               .groups = channels,
+                                                                               .bias = true}));
+    return;
+  }
+  const auto depthwise = [channels](std::int64_t size) {
+    return std::make_shared<ConvBn>(ConvBn::Options{.in_channels = channels, .out_channels = channels, .kernel = size,
+                                                    .groups = channels});
+  };
+  origin_ = add_child("lkb_origin", depthwise(kernel));
+  if (small_kernel > 0) small_ = add_child("small_conv", depthwise(small_kernel));
+}
+
+Variable ReparamLargeKernelConv::forward(const Variable& x) {
+  if (reparam_) return (*reparam_)(x);
+  const Variable y = (*origin_)(x);
+  return small_ ? add(y, (*small_)(x)) : y;
+}
+
+void ReparamLargeKernelConv::merge() {
+  if (merged()) return;
+  ConvBn::Fused large = origin_->fused();
+  if (small_) {
+    // Padded with zeros all around, the small kernel is a large one, and convolution is linear in its kernel.
+    const ConvBn::Fused small = small_->fused();
+    const std::int64_t margin = (kernel_ - small_kernel_) / 2;
+    for (std::int64_t c = 0; c < channels_; ++c) {
+      for (std::int64_t u = 0; u < small_kernel_; ++u)
+        for (std::int64_t v = 0; v < small_kernel_; ++v)
+          large.weight[static_cast<std::size_t>((c * kernel_ + u + margin) * kernel_ + v + margin)] +=
+              small.weight[static_cast<std::size_t>((c * small_kernel_ + u) * small_kernel_ + v)];
+      large.bias[static_cast<std::size_t>(c)] += small.bias[static_cast<std::size_t>(c)];
+    }
+  }
+  const DType dtype = origin_->conv().weight().data.dtype();
+  remove_child("lkb_origin");
+  remove_child("small_conv");
+  origin_ = small_ = nullptr;
+  reparam_ = add_child("lkb_reparam", std::make_shared<Conv2d>(Conv2dOptions{.in_channels = channels_,
+                                                                             .out_channels = channels_,
+                                                                             .kernel = kernel_,
+                                                                             .padding = kernel_ / 2,
+                                                                             .groups = channels_,
+                                                                             .bias = true}));
+  reparam_->to(dtype);
+  assign(reparam_->weight(), large.weight);
+  assign(*reparam_->bias(), large.bias);
+}
+
+RepLKBlock::RepLKBlock(std::int64_t channels, std::int64_t dw_channels, std::int64_t kernel, std::int64_t small_kernel,
+                       BlockOptions options)
+    : pw1_(add_child("pw1", std::make_shared<ConvBn>(ConvBn::Options{
+                                .in_channels = channels, .out_channels = dw_channels, .relu = true, .bn = !options.folded}))),
+      pw2_(add_child("pw2", std::make_shared<ConvBn>(ConvBn::Options{
+                                .in_channels = dw_channels, .out_channels = channels, .bn = !options.folded}))),
+      large_kernel_(add_child("large_kernel", std::make_shared<ReparamLargeKernelConv>(dw_channels, kernel, small_kernel,
+                                                                                       options.merged))) {
+  if (!options.folded) prelkb_bn_ = add_child("prelkb_bn", std::make_shared<BatchNorm2d>(channels));
+  drop_path_ = add_child("drop_path", std::make_shared<DropPath>(options.drop_path));
+}
+
+Variable RepLKBlock::forward(const Variable& x) {
+  Variable y = prelkb_bn_ ? (*prelkb_bn_)(x) : x;
+  y = (*pw1_)(y);
+  y = relu((*large_kernel_)(y));
+  y = (*pw2_)(y);
+  return add(x, (*drop_path_)(y));
+}
+
+void RepLKBlock::fold() {
+  large_kernel_->merge();
+  pw1_->fold(prelkb_bn_.get());
+  pw2_->fold();
+  remove_child("prelkb_bn");
+  prelkb_bn_ = nullptr;
+}
+
+ConvFFN::ConvFFN(std::int64_t channels, std::int64_t hidden_channels, BlockOptions options) {
+  if (!options.folded) preffn_bn_ = add_child("preffn_bn", std::make_shared<BatchNorm2d>(channels));
+  pw1_ = add_child("pw1", std::make_shared<ConvBn>(ConvBn::Options{
+                              .in_channels = channels, .out_channels = hidden_channels, .bn = !options.folded}));
+  pw2_ = add_child("pw2", std::make_shared<ConvBn>(ConvBn::Options{
+                              .in_channels = hidden_channels, .out_channels = channels, .bn = !options.folded}));
+  drop_path_ = add_child("drop_path", std::make_shared<DropPath>(options.drop_path));
+}
+
+Variable ConvFFN::forward(const Variable& x) {
+  Variable y = preffn_bn_ ? (*preffn_bn_)(x) : x;
+  y = (*pw2_)(gelu((*pw1_)(y)));
+  return add(x, (*drop_path_)(y));
+}
+
+void ConvFFN::fold() {
+  pw1_->fold(preffn_bn_.get());
+  pw2_->fold();
+  remove_child("preffn_bn");
+  preffn_bn_ = nullptr;
+}
+
+}  // namespace replk
