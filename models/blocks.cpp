@@ -47,8 +47,8 @@ void ConvBn::fold(const BatchNorm2d* before) {
   if (!bn_ && !before) return;
   Fused f = fused();
   if (before) {
-    check(options_.kernel == 1 && options_.groups == 1, "ConvBn::fold: a batch norm before a ", options_.kernel, "x",
-          options_.kernel, " convolution with padding cannot be folded exactly.");
+    check(options_.kernel == 1 && options_.groups == 1, "ConvBn::fold: a batch norm before a ",
+          options_.kernel, "x", options_.kernel, " convolution with padding cannot be folded exactly.");
     // W (a x + b) + c = (W a) x + (W b + c)
     const auto [scale, shift] = before->affine();
     for (std::size_t i = 0; i < f.weight.size(); ++i) {
@@ -69,13 +69,13 @@ void ConvBn::fold(const BatchNorm2d* before) {
   assign(*conv_->bias(), f.bias);
 }
 
-ReparamLargeKernelConv::ReparamLargeKernelConv(std::int64_t channels, std::int64_t kernel, std::int64_t small_kernel,
-                                               bool merged)
+ReparamLargeKernelConv::ReparamLargeKernelConv(std::int64_t channels, std::int64_t kernel,
+                                               std::int64_t small_kernel, bool merged)
     : channels_(channels), kernel_(kernel), small_kernel_(small_kernel) {
   check(small_kernel <= kernel, "ReparamLargeKernelConv: the small kernel (", small_kernel,
         ") must not be larger than the large one (", kernel, ").");
-  check((kernel - small_kernel) % 2 == 0 || small_kernel == 0, "ReparamLargeKernelConv: kernels ", kernel, " and ",
-        small_kernel, " must both be odd, or the small one has no centre in the large one.");
+  check((kernel - small_kernel) % 2 == 0 || small_kernel == 0, "ReparamLargeKernelConv: kernels ", kernel,
+        " and ", small_kernel, " must both be odd, or the small one has no centre in the large one.");
   if (merged) {
     reparam_ = add_child("lkb_reparam", std::make_shared<Conv2d>(Conv2dOptions{.in_channels = channels,
                                                                                .out_channels = channels,
@@ -86,8 +86,8 @@ ReparamLargeKernelConv::ReparamLargeKernelConv(std::int64_t channels, std::int64
     return;
   }
   const auto depthwise = [channels](std::int64_t size) {
-    return std::make_shared<ConvBn>(ConvBn::Options{.in_channels = channels, .out_channels = channels, .kernel = size,
-                                                    .groups = channels});
+    return std::make_shared<ConvBn>(ConvBn::Options{
+        .in_channels = channels, .out_channels = channels, .kernel = size, .groups = channels});
   };
   origin_ = add_child("lkb_origin", depthwise(kernel));
   if (small_kernel > 0) small_ = add_child("small_conv", depthwise(small_kernel));
@@ -129,14 +129,17 @@ void ReparamLargeKernelConv::merge() {
   assign(*reparam_->bias(), large.bias);
 }
 
-RepLKBlock::RepLKBlock(std::int64_t channels, std::int64_t dw_channels, std::int64_t kernel, std::int64_t small_kernel,
-                       BlockOptions options)
-    : pw1_(add_child("pw1", std::make_shared<ConvBn>(ConvBn::Options{
-                                .in_channels = channels, .out_channels = dw_channels, .relu = true, .bn = !options.folded}))),
-      pw2_(add_child("pw2", std::make_shared<ConvBn>(ConvBn::Options{
-                                .in_channels = dw_channels, .out_channels = channels, .bn = !options.folded}))),
-      large_kernel_(add_child("large_kernel", std::make_shared<ReparamLargeKernelConv>(dw_channels, kernel, small_kernel,
-                                                                                       options.merged))) {
+RepLKBlock::RepLKBlock(std::int64_t channels, std::int64_t dw_channels, std::int64_t kernel,
+                       std::int64_t small_kernel, BlockOptions options)
+    : pw1_(add_child(
+          "pw1",
+          std::make_shared<ConvBn>(ConvBn::Options{
+              .in_channels = channels, .out_channels = dw_channels, .relu = true, .bn = !options.folded}))),
+      pw2_(add_child("pw2",
+                     std::make_shared<ConvBn>(ConvBn::Options{
+                         .in_channels = dw_channels, .out_channels = channels, .bn = !options.folded}))),
+      large_kernel_(add_child("large_kernel", std::make_shared<ReparamLargeKernelConv>(
+                                                  dw_channels, kernel, small_kernel, options.merged))) {
   if (!options.folded) prelkb_bn_ = add_child("prelkb_bn", std::make_shared<BatchNorm2d>(channels));
   drop_path_ = add_child("drop_path", std::make_shared<DropPath>(options.drop_path));
 }
@@ -159,10 +162,12 @@ void RepLKBlock::fold() {
 
 ConvFFN::ConvFFN(std::int64_t channels, std::int64_t hidden_channels, BlockOptions options) {
   if (!options.folded) preffn_bn_ = add_child("preffn_bn", std::make_shared<BatchNorm2d>(channels));
-  pw1_ = add_child("pw1", std::make_shared<ConvBn>(ConvBn::Options{
-                              .in_channels = channels, .out_channels = hidden_channels, .bn = !options.folded}));
-  pw2_ = add_child("pw2", std::make_shared<ConvBn>(ConvBn::Options{
-                              .in_channels = hidden_channels, .out_channels = channels, .bn = !options.folded}));
+  pw1_ =
+      add_child("pw1", std::make_shared<ConvBn>(ConvBn::Options{
+                           .in_channels = channels, .out_channels = hidden_channels, .bn = !options.folded}));
+  pw2_ =
+      add_child("pw2", std::make_shared<ConvBn>(ConvBn::Options{
+                           .in_channels = hidden_channels, .out_channels = channels, .bn = !options.folded}));
   drop_path_ = add_child("drop_path", std::make_shared<DropPath>(options.drop_path));
 }
 

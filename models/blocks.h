@@ -5,8 +5,8 @@
 
 namespace replk {
 
-/// conv -> bn -> ReLU (names `conv`, `bn`), bn and ReLU each optional. Without bn the convolution has a bias: that is
-/// what remains after the batch norm was folded into it.
+/// conv -> bn -> ReLU (names `conv`, `bn`), bn and ReLU each optional. Without bn the convolution has a bias:
+/// that is what remains after the batch norm was folded into it.
 class ConvBn : public Module {
  public:
   struct Options {
@@ -22,9 +22,9 @@ class ConvBn : public Module {
     std::vector<double> weight, bias;
   };
   Fused fused() const;
-  /// Replaces conv and bn by one convolution with bias; exact in eval mode. Does nothing when that is done already.
-  /// `before` is a batch norm that ran on the input: it moves into the weights too, which is exact only for a
-  /// convolution without padding (1x1) and without groups.
+  /// Replaces conv and bn by one convolution with bias; exact in eval mode. Does nothing when that is done
+  /// already. `before` is a batch norm that ran on the input: it moves into the weights too, which is exact
+  /// only for a convolution without padding (1x1) and without groups.
   void fold(const BatchNorm2d* before = nullptr);
   const Options& options() const { return options_; }
   Conv2d& conv() { return *conv_; }

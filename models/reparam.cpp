@@ -1,5 +1,5 @@
-// Merging a trained RepLKNet into a smaller one with the same outputs: small kernels into large ones, batch norms into
-// convolutions. All sums are in f64 and rounded once.
+// Merging a trained RepLKNet into a smaller one with the same outputs: small kernels into large ones, batch
+// norms into convolutions. All sums are in f64 and rounded once.
 #include "models/replknet.h"
 #include "ops/primitives/elementwise.h"
 

@@ -2,9 +2,8 @@
 
 #include <cmath>
 
+#include "ops/avg_pool2d/avg_pool2d.h"
 #include "ops/flatten/flatten.h"
-#include "ops/primitives/elementwise.h"
-#include "ops/pooling/pooling.h"
 
 namespace replk {
 namespace {
@@ -30,13 +29,16 @@ std::int64_t scaled(std::int64_t channels, double ratio) {
 
 }  // namespace
 
-RepLKNetStage::RepLKNetStage(const RepLKNetConfig& config, std::size_t stage, const std::vector<double>& drop_paths)
+RepLKNetStage::RepLKNetStage(const RepLKNetConfig& config, std::size_t stage,
+                             const std::vector<double>& drop_paths)
     : use_checkpoint_(config.use_checkpoint), blocks_(add_child("blocks", std::make_shared<Sequential>())) {
   const std::int64_t channels = config.channels[stage];
   for (const double drop_path : drop_paths) {
-    const BlockOptions options{.drop_path = drop_path, .merged = config.small_kernel_merged, .folded = config.batch_norm_folded};
-    replk_blocks_.push_back(blocks_->append(std::make_shared<RepLKBlock>(
-        channels, scaled(channels, config.dw_ratio), config.large_kernel_sizes[stage], config.small_kernel, options)));
+    const BlockOptions options{
+        .drop_path = drop_path, .merged = config.small_kernel_merged, .folded = config.batch_norm_folded};
+    replk_blocks_.push_back(blocks_->append(
+        std::make_shared<RepLKBlock>(channels, scaled(channels, config.dw_ratio),
+                                     config.large_kernel_sizes[stage], config.small_kernel, options)));
     ffn_blocks_.push_back(
         blocks_->append(std::make_shared<ConvFFN>(channels, scaled(channels, config.ffn_ratio), options)));
   }
@@ -70,10 +72,17 @@ RepLKNet::RepLKNet(RepLKNetConfig config, std::uint64_t seed) : config_(std::mov
     conv_bns_.push_back(list.append(std::make_shared<ConvBn>(options)));
   };
   stem_ = add_child("stem", std::make_shared<Sequential>());
-  conv_bn_relu(*stem_, {.in_channels = config_.in_channels, .out_channels = width, .kernel = 3, .stride = config_.stem_strides[0]});
+  conv_bn_relu(*stem_, {.in_channels = config_.in_channels,
+                        .out_channels = width,
+                        .kernel = 3,
+                        .stride = config_.stem_strides[0]});
   conv_bn_relu(*stem_, {.in_channels = width, .out_channels = width, .kernel = 3, .groups = width});
   conv_bn_relu(*stem_, {.in_channels = width, .out_channels = width});
-  conv_bn_relu(*stem_, {.in_channels = width, .out_channels = width, .kernel = 3, .stride = config_.stem_strides[1], .groups = width});
+  conv_bn_relu(*stem_, {.in_channels = width,
+                        .out_channels = width,
+                        .kernel = 3,
+                        .stride = config_.stem_strides[1],
+                        .groups = width});
 
   std::int64_t depth = 0, block = 0;
   for (const std::int64_t layers : config_.layers) depth += layers;
@@ -82,13 +91,16 @@ RepLKNet::RepLKNet(RepLKNetConfig config, std::uint64_t seed) : config_(std::mov
   for (std::size_t stage = 0; stage < config_.channels.size(); ++stage) {
     std::vector<double> drop_paths;
     for (std::int64_t i = 0; i < config_.layers[stage]; ++i, ++block)
-      drop_paths.push_back(depth > 1 ? config_.drop_path_rate * static_cast<double>(block) / static_cast<double>(depth - 1) : 0);
+      drop_paths.push_back(depth > 1 ? config_.drop_path_rate * static_cast<double>(block) /
+                                           static_cast<double>(depth - 1)
+                                     : 0);
     stages_.push_back(stages->append(std::make_shared<RepLKNetStage>(config_, stage, drop_paths)));
     if (stage + 1 == config_.channels.size()) break;
     const std::int64_t in = config_.channels[stage], out = config_.channels[stage + 1];
     transitions_.push_back(transitions->append(std::make_shared<Sequential>()));
     conv_bn_relu(*transitions_.back(), {.in_channels = in, .out_channels = out});
-    conv_bn_relu(*transitions_.back(), {.in_channels = out, .out_channels = out, .kernel = 3, .stride = 2, .groups = out});
+    conv_bn_relu(*transitions_.back(),
+                 {.in_channels = out, .out_channels = out, .kernel = 3, .stride = 2, .groups = out});
   }
   if (config_.num_classes > 0) {
     if (bn) norm_ = add_child("norm", std::make_shared<BatchNorm2d>(config_.channels.back()));
@@ -99,12 +111,15 @@ RepLKNet::RepLKNet(RepLKNetConfig config, std::uint64_t seed) : config_(std::mov
 }
 
 Variable RepLKNet::run(const Variable& x, std::vector<Variable>* outputs) {
-  check(x.data().rank() == 4 && x.data().size(0) == config_.in_channels, "RepLKNet: input (", config_.in_channels,
-        ", N, H, W) expected, got ", x.shape(), ". Images are channel first: use normalize_images.");
+  check(x.data().rank() == 4 && x.data().size(0) == config_.in_channels, "RepLKNet: input (",
+        config_.in_channels, ", N, H, W) expected, got ", x.shape(),
+        ". Images are channel first: use normalize_images.");
   Variable y = (*stem_)[0](x);
   for (std::size_t i = 1; i < stem_->size(); ++i) {
     Module& layer = (*stem_)[i];
-    y = config_.use_checkpoint && training() ? checkpoint([&layer](const Variable& input) { return layer(input); }, y) : layer(y);
+    y = config_.use_checkpoint && training()
+            ? checkpoint([&layer](const Variable& input) { return layer(input); }, y)
+            : layer(y);
   }
   for (std::size_t stage = 0; stage < stages_.size(); ++stage) {
     y = (*stages_[stage])(y);

@@ -6,7 +6,8 @@
 
 namespace replk {
 
-/// `num_blocks` pairs of RepLK block and ConvFFN (`blocks.0`, `blocks.1`, ...) and, for an output, a batch norm (`norm`).
+/// `num_blocks` pairs of RepLK block and ConvFFN (`blocks.0`, `blocks.1`, ...) and, for an output, a batch
+/// norm (`norm`).
 class RepLKNetStage : public Module {
  public:
   RepLKNetStage(const RepLKNetConfig& config, std::size_t stage, const std::vector<double>& drop_paths);
@@ -41,11 +42,13 @@ class RepLKNet : public Module {
   /// How much smaller the last map is than the image: 32 for the published presets.
   std::int64_t total_stride() const;
 
-  /// Merges every small kernel and the two batch norms beside it into one large convolution with bias (`lkb_reparam`).
-  /// Eval outputs stay the same but for rounding. Source: paper section 4, guideline 3; Ding et al. 2021 (RepVGG).
+  /// Merges every small kernel and the two batch norms beside it into one large convolution with bias
+  /// (`lkb_reparam`). Eval outputs stay the same but for rounding. Source: paper section 4, guideline 3; Ding
+  /// et al. 2021 (RepVGG).
   void structural_reparam();
-  /// structural_reparam, and every batch norm that has a convolution without padding beside it folded into it: those
-  /// behind a convolution, each block's leading one, and the final one into the head. For deployment: eval only.
+  /// structural_reparam, and every batch norm that has a convolution without padding beside it folded into
+  /// it: those behind a convolution, each block's leading one, and the final one into the head. For
+  /// deployment: eval only.
   void fold_batch_norm();
 
  protected:

@@ -11,7 +11,8 @@ void init_uniform(Parameter& parameter, double bound, std::uint64_t seed) {
   Tensor values = Tensor::empty(parameter.data.shape());
   Random random(seed, stream_of(parameter.name));
   float* out = values.data<float>();
-  for (std::int64_t i = 0; i < values.numel(); ++i) out[i] = static_cast<float>(random.uniform(-bound, bound));
+  for (std::int64_t i = 0; i < values.numel(); ++i)
+    out[i] = static_cast<float>(random.uniform(-bound, bound));
   parameter.data.copy_from(cast(values, parameter.data.dtype()));
 }
 

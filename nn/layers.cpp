@@ -14,25 +14,32 @@ namespace replk {
 
 Conv2d::Conv2d(Conv2dOptions options)
     : options_(options),
-      weight_(add_parameter("weight", {options.out_channels, options.in_channels / std::max<std::int64_t>(options.groups, 1),
-                                       options.kernel.h, options.kernel.w})),
+      weight_(add_parameter(
+          "weight", {options.out_channels, options.in_channels / std::max<std::int64_t>(options.groups, 1),
+                     options.kernel.h, options.kernel.w})),
       bias_(options.bias ? &add_parameter("bias", {options.out_channels}) : nullptr) {
-  check(options.groups >= 1 && options.in_channels % options.groups == 0 && options.out_channels % options.groups == 0,
-        "Conv2d: groups ", options.groups, " must divide ", options.in_channels, " input and ", options.out_channels,
-        " output channels.");
+  check(options.groups >= 1 && options.in_channels % options.groups == 0 &&
+            options.out_channels % options.groups == 0,
+        "Conv2d: groups ", options.groups, " must divide ", options.in_channels, " input and ",
+        options.out_channels, " output channels.");
 }
 
 bool Conv2d::depthwise() const {
-  return options_.groups > 1 && options_.groups == options_.in_channels && options_.groups == options_.out_channels;
+  return options_.groups > 1 && options_.groups == options_.in_channels &&
+         options_.groups == options_.out_channels;
 }
 
 Variable Conv2d::forward(const Variable& x) {
   const Variable bias = bias_ ? Variable(*bias_) : Variable();
   if (depthwise())
-    return depthwise_conv2d(x, weight_, bias,
-                            {.stride = options_.stride, .padding = options_.padding, .dilation = options_.dilation});
+    return depthwise_conv2d(
+        x, weight_, bias,
+        {.stride = options_.stride, .padding = options_.padding, .dilation = options_.dilation});
   return conv2d(x, weight_, bias,
-                {.stride = options_.stride, .padding = options_.padding, .dilation = options_.dilation, .groups = options_.groups});
+                {.stride = options_.stride,
+                 .padding = options_.padding,
+                 .dilation = options_.dilation,
+                 .groups = options_.groups});
 }
 
 std::string Conv2d::describe() const {
@@ -63,8 +70,9 @@ BatchNorm2d::BatchNorm2d(std::int64_t channels)
 Variable BatchNorm2d::forward(const Variable& x) {
   const bool update = training() && !Tape::recomputing();
   if (update) ++*num_batches_tracked_.data<std::int64_t>();
-  return batch_norm2d(x, weight_, bias_, running_mean_, running_var_,
-                      {.training = training(), .momentum = kMomentum, .eps = kEps, .update_statistics = update});
+  return batch_norm2d(
+      x, weight_, bias_, running_mean_, running_var_,
+      {.training = training(), .momentum = kMomentum, .eps = kEps, .update_statistics = update});
 }
 
 BatchNorm2d::Affine BatchNorm2d::affine() const {
@@ -80,7 +88,8 @@ BatchNorm2d::Affine BatchNorm2d::affine() const {
 std::string BatchNorm2d::describe() const { return "batch norm"; }
 
 Linear::Linear(std::int64_t in_features, std::int64_t out_features)
-    : weight_(add_parameter("weight", {out_features, in_features})), bias_(add_parameter("bias", {out_features})) {}
+    : weight_(add_parameter("weight", {out_features, in_features})),
+      bias_(add_parameter("bias", {out_features})) {}
 
 Variable Linear::forward(const Variable& x) { return linear(x, weight_, bias_); }
 
@@ -94,7 +103,8 @@ void Linear::reset_parameters(std::uint64_t seed) {
 }
 
 Variable DropPath::forward(const Variable& x) {
-  return drop_path(x, {.probability = probability_, .training = training(), .seed = seed_, .stream = stream_});
+  return drop_path(x,
+                   {.probability = probability_, .training = training(), .seed = seed_, .stream = stream_});
 }
 
 void DropPath::on_step(std::uint64_t seed, std::uint64_t step) {

@@ -38,7 +38,8 @@ class Conv2d : public Module {
   Parameter* bias_;
 };
 
-/// batch_norm2d with its scale, shift and running statistics (momentum 0.1, eps 1e-5, as in the published model).
+/// batch_norm2d with its scale, shift and running statistics (momentum 0.1, eps 1e-5, as in the published
+/// model).
 class BatchNorm2d : public Module {
  public:
   explicit BatchNorm2d(std::int64_t channels);
@@ -92,8 +93,8 @@ class DropPath : public Module {
   std::uint64_t seed_ = 0, stream_ = 0;
 };
 
-/// Sets every convolution and linear layer below `root` to PyTorch's default initial values; batch norm stays at
-/// scale 1, shift 0.
+/// Sets every convolution and linear layer below `root` to PyTorch's default initial values; batch norm stays
+/// at scale 1, shift 0.
 void initialize(Module& root, std::uint64_t seed);
 
 }  // namespace replk

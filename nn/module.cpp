@@ -12,7 +12,9 @@ namespace {
 
 thread_local ModuleObserver* innermost_observer = nullptr;
 
-std::string joined(const std::string& path, const std::string& name) { return path.empty() ? name : path + "." + name; }
+std::string joined(const std::string& path, const std::string& name) {
+  return path.empty() ? name : path + "." + name;
+}
 
 // "a, b, c and 12 more"
 std::string list(const std::vector<std::string>& names) {
@@ -31,7 +33,8 @@ ModuleObserver::~ModuleObserver() { innermost_observer = outer_; }
 
 Variable Module::operator()(const Variable& x) {
   Variable y = forward(x);
-  for (ModuleObserver* observer = innermost_observer; observer; observer = observer->outer_) observer->callback_(*this, x, y);
+  for (ModuleObserver* observer = innermost_observer; observer; observer = observer->outer_)
+    observer->callback_(*this, x, y);
   return y;
 }
 
@@ -67,7 +70,8 @@ std::vector<NamedTensor> Module::state() {
   visit([&](Module& module) {
     for (std::size_t i = 0; i < module.parameters_.size(); ++i)
       all.push_back({joined(module.path_, module.parameter_names_[i]), module.parameters_[i].data});
-    for (const Buffer& buffer : module.buffers_) all.push_back({joined(module.path_, buffer.name), buffer.tensor});
+    for (const Buffer& buffer : module.buffers_)
+      all.push_back({joined(module.path_, buffer.name), buffer.tensor});
   });
   return all;
 }
@@ -81,7 +85,8 @@ LoadReport Module::load_state(const std::map<std::string, Tensor>& tensors) {
     if (found == tensors.end()) {
       report.missing.push_back(entry.name);
     } else if (found->second.shape() != entry.tensor.shape()) {
-      report.mismatched.push_back(str(entry.name, ": ", entry.tensor.shape(), " expected, got ", found->second.shape()));
+      report.mismatched.push_back(
+          str(entry.name, ": ", entry.tensor.shape(), " expected, got ", found->second.shape()));
     } else {
       entry.tensor.copy_from(cast(found->second, entry.tensor.dtype()));
     }
@@ -98,9 +103,11 @@ void Module::load_state_strictly(const std::map<std::string, Tensor>& tensors, c
   for (const NamedTensor& entry : state()) {
     known.insert(entry.name);
     const auto found = tensors.find(entry.name);
-    if (found == tensors.end()) report.missing.push_back(entry.name);
+    if (found == tensors.end())
+      report.missing.push_back(entry.name);
     else if (found->second.shape() != entry.tensor.shape())
-      report.mismatched.push_back(str(entry.name, ": ", entry.tensor.shape(), " expected, got ", found->second.shape()));
+      report.mismatched.push_back(
+          str(entry.name, ": ", entry.tensor.shape(), " expected, got ", found->second.shape()));
   }
   for (const auto& [name, tensor] : tensors)
     if (!known.contains(name)) report.unexpected.push_back(name);
@@ -143,7 +150,8 @@ void Module::remove_child(const std::string& name) {
 
 void Module::name_tree(const std::string& path) {
   path_ = path;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i].name = joined(path, parameter_names_[i]);
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    parameters_[i].name = joined(path, parameter_names_[i]);
   for (const auto& [name, child] : children_) child->name_tree(joined(path, name));
 }
 

@@ -12,7 +12,8 @@
 
 namespace replk {
 
-/// One entry of a model's state: its name in the published PyTorch model, and the tensor (shared, not copied).
+/// One entry of a model's state: its name in the published PyTorch model, and the tensor (shared, not
+/// copied).
 struct NamedTensor {
   std::string name;
   Tensor tensor;
@@ -26,8 +27,9 @@ struct LoadReport {
   bool complete() const { return missing.empty() && unexpected.empty() && mismatched.empty(); }
 };
 
-/// A node of the model's tree: owns parameters (trained), buffers (running statistics) and children, each by the name
-/// that the published PyTorch model gives it, so that "stages.2.blocks.0.pw1.conv.weight" is a path through the tree.
+/// A node of the model's tree: owns parameters (trained), buffers (running statistics) and children, each by
+/// the name that the published PyTorch model gives it, so that "stages.2.blocks.0.pw1.conv.weight" is a path
+/// through the tree.
 class Module {
  public:
   Module() = default;
@@ -81,7 +83,8 @@ class Module {
     return child;
   }
   void remove_child(const std::string& name);
-  /// Writes full paths into this module and everything below; the root calls it when its tree is complete or changed.
+  /// Writes full paths into this module and everything below; the root calls it when its tree is complete or
+  /// changed.
   void name_tree(const std::string& path = "");
 
  private:
@@ -115,8 +118,8 @@ class Sequential : public Module {
   std::vector<std::shared_ptr<Module>> items_;
 };
 
-/// While it lives, is told of every module that ran on this thread: (module, input, output). Innermost modules come
-/// first. Summaries, receptive fields and the search for the first NaN are observers.
+/// While it lives, is told of every module that ran on this thread: (module, input, output). Innermost
+/// modules come first. Summaries, receptive fields and the search for the first NaN are observers.
 class ModuleObserver {
  public:
   using Callback = std::function<void(Module&, const Variable& in, const Variable& out)>;
