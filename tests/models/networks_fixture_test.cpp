@@ -76,11 +76,12 @@ double bound(const Network& network, double amplified = 1) {
   return network.dtype == DType::f64 ? 1e-6 : amplified * 60 * 14 * std::numeric_limits<float>::epsilon();
 }
 
-void check_close(const std::string& what, const Tensor& got, const Tensor& expected, double bound) {
+void check_close(const std::string& what, const Tensor& got, const Tensor& expected, double bound,
+                 double smallest_scale = 1e-12) {
   INFO(what);
   REQUIRE(got.numel() == expected.numel());
   const Values reference = expected.to_vector();
-  CHECK(max_difference(got.to_vector(), reference) <= bound * max_magnitude(reference, 1e-12));
+  CHECK(max_difference(got.to_vector(), reference) <= bound * max_magnitude(reference, smallest_scale));
 }
 
 std::vector<Variable> outputs_of(RepLKNet& net, const Tensor& input) {
@@ -185,11 +186,15 @@ TEST_CASE("fixtures/networks/training") {
       if (step == 0) {
         const auto grads = network.part("ref.train.grad.");
         CHECK(grads.size() == net->parameters().size());
+        // A shift whose every way to the loss leads through a batch norm has gradient 0: both sides hold
+        // rounding there.
+        double largest = 0;
+        for (const auto& [name, grad] : grads) largest = max_magnitude(grad.to_vector(), largest);
         for (Parameter* parameter : net->parameters()) {
           REQUIRE(grads.contains(parameter->name));
           REQUIRE(parameter->grad_ready);
           check_close("gradient of " + parameter->name, parameter->grad, grads.at(parameter->name),
-                      bound(network, 10));
+                      bound(network, 10), 1e-3 * largest);
         }
       }
       optimizer.step();
@@ -224,7 +229,7 @@ TEST_CASE("fixtures/networks/receptive_field") {
     const Tensor dx = tape.gradient(input);
     const Values gradient = dx.to_vector();
     const Values expected = refs.at("ref.erf.map").to_vector();
-    Values map(expected.size(), 0.0), sum(expected.size(), 0.0);
+    Values map(expected.size(), 0.0);
     for (std::size_t i = 0; i < gradient.size(); ++i) map[i % map.size()] += std::max(gradient[i], 0.0);
     CHECK(max_difference(map, expected) <= bound(network, 10) * max_magnitude(expected));
   });
