@@ -10,6 +10,7 @@
 #include "ops/depthwise_conv2d/depthwise_conv2d.h"
 #include "ops/flatten/flatten.h"
 #include "ops/interpolate_bilinear/interpolate_bilinear.h"
+#include "ops/layer_norm_channels/layer_norm_channels.h"
 #include "ops/linear/linear.h"
 #include "ops/log_softmax/log_softmax.h"
 #include "ops/matmul/matmul.h"
@@ -28,7 +29,9 @@ void require_attr(const Call& call, const char* name, std::int64_t value) {
   check(given == value, "attribute ", name, " = ", value, " expected, got ", given, ".");
 }
 
-double pixels(const Call& call, const std::string& x) { return static_cast<double>(call.tensor(x).numel()); }
+double elements(const Call& call, const std::string& x) {
+  return static_cast<double>(call.tensor(x).numel());
+}
 
 // ---- convolutions
 
@@ -75,9 +78,18 @@ Results run_batch_norm2d(const Call& call) {
 }
 
 Terms batch_norm2d_terms(const Call& call) {
-  const double row = pixels(call, "x") / call.extent("x", 0);
+  const double row = elements(call, "x") / call.extent("x", 0);
   return {{"y", row}, {"running_mean", row}, {"running_var", row},
           {"x", row}, {"weight", row},       {"bias", row}};
+}
+
+Results run_layer_norm(const Call& call) {
+  return {layer_norm_channels(call.in("x"), call.in("weight"), call.in("bias"), call.attr("eps", 1e-6))};
+}
+
+Terms layer_norm_terms(const Call& call) {
+  const double channels = call.extent("x", 0), row = elements(call, "x") / channels;
+  return {{"y", channels}, {"x", channels}, {"weight", row}, {"bias", row}};
 }
 
 // ---- pooling and shapes
@@ -125,7 +137,7 @@ Results run_cross_entropy(const Call& call) {
                          .ignore_index = call.attr<std::int64_t>("ignore_index", -100)})};
 }
 
-Terms all_terms(const Call& call) { return {{"y", pixels(call, "x")}, {"x", pixels(call, "x")}}; }
+Terms all_terms(const Call& call) { return {{"y", elements(call, "x")}, {"x", elements(call, "x")}}; }
 
 // ---- optimizers
 
@@ -213,6 +225,7 @@ const std::multimap<std::string, OpWay>& op_table() {
         [](const Call& call) { return run_depthwise(call, DepthwiseKernel::naive); }, conv2d_terms,
         is_depthwise}},
       {"batch_norm2d", {"batch_norm2d", run_batch_norm2d, batch_norm2d_terms}},
+      {"layer_norm_channels", {"layer_norm_channels", run_layer_norm, layer_norm_terms}},
       {"relu", {"relu", [](const Call& call) { return Results{relu(call.in("x"))}; }}},
       {"relu6", {"relu6", [](const Call& call) { return Results{relu6(call.in("x"))}; }}},
       {"gelu", {"gelu", [](const Call& call) { return Results{gelu(call.in("x"))}; }}},
@@ -222,7 +235,7 @@ const std::multimap<std::string, OpWay>& op_table() {
        {"scale_channels",
         [](const Call& call) { return Results{scale_channels(call.in("x"), call.in("scale"))}; },
         [](const Call& call) {
-          return Terms{{"scale", pixels(call, "x") / call.extent("x", 0)}};
+          return Terms{{"scale", elements(call, "x") / call.extent("x", 0)}};
         }}},
       {"linear",
        {"linear",

@@ -90,7 +90,8 @@ TEST_CASE("ops/avg_pool2d/check_op") {
   check_sliding({2, 2, 9, 5}, {.kernel_size = {4, 2}, .stride = {1, 3}, .padding = {2, 1}}, {2, 2, 10, 2});
   check_sliding({1, 2, 5, 33}, {.kernel_size = {3, 33}, .stride = 1}, {1, 2, 3, 1});
   check_sliding({2, 1, 1, 2}, {.kernel_size = 3, .stride = 1, .padding = 1}, {2, 1, 1, 2});
-  check_sliding({2, 2, 5, 6}, {.kernel_size = {2, 5}, .stride = 1}, {2, 2, 4, 2});  // almost as wide as the map
+  check_sliding({2, 2, 5, 6}, {.kernel_size = {2, 5}, .stride = 1},
+                {2, 2, 4, 2});  // almost as wide as the map
   check_sliding({40, 8, 20, 22}, {.kernel_size = 2}, {40, 8, 10, 11});
 }
 
