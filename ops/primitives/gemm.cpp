@@ -1,55 +1,98 @@
 #include "ops/primitives/gemm.h"
 
-#include <Eigen/Core>
+#include <algorithm>
 
 #include "core/parallel.h"
+#include "core/tensor.h"
+#include "ops/primitives/gemm_packed.h"
 
 namespace replk::cpu {
 namespace {
 
-template <class T>
-using RowMajor = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-template <class T>
-using ConstMap = Eigen::Map<const RowMajor<T>, 0, Eigen::OuterStride<>>;
-template <class T>
-using Map = Eigen::Map<RowMajor<T>, 0, Eigen::OuterStride<>>;
+constexpr std::int64_t kTasks = 16;                 // wanted at least, where the product is large enough
+constexpr std::int64_t kProductsPerTask = 1 << 18;  // less is not worth a task
+constexpr std::int64_t kPackedB = 96 * 1024;  // elements: packed B should stay in the second-level cache
+constexpr std::int64_t kMaxRows = 384, kMaxColumns = 1536;  // of a block
+constexpr std::int64_t kMinRows = 64, kMinColumns = 192;
+constexpr std::int64_t kMinDepth = 1024;  // of a part
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// `extent` in equal parts of at most `largest`, each a multiple of `unit`: the size of a part.
+std::int64_t even_part(std::int64_t extent, std::int64_t largest, std::int64_t unit) {
+  return ceil_div(ceil_div(extent, ceil_div(extent, largest)), unit) * unit;
+}
+
+// How a product is cut into tasks: by its shape alone, so that no bit depends on the number of threads.
+struct Plan {
+  std::int64_t rows, columns, depth;  // of a block
+  std::int64_t tiles_m, tiles_n, parts;
+
+  Plan(std::int64_t m, std::int64_t n, std::int64_t k) {
+    const double products = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+    const auto wanted = static_cast<std::int64_t>(
+        std::clamp(products / static_cast<double>(kProductsPerTask), 1.0, static_cast<double>(kTasks)));
+    const std::int64_t piece = std::min(k, kGemmDepth);
+    rows = even_part(m, kMaxRows, 8);
+    columns = even_part(n, std::clamp(kPackedB / piece, kMinColumns, kMaxColumns), 48);
+    const auto tasks = [&] { return ceil_div(m, rows) * ceil_div(n, columns); };
+    // First along the depth, where there is plenty: it costs no packing twice, only the sum of the parts.
+    parts = std::clamp<std::int64_t>(std::min(ceil_div(wanted, tasks()), k / kMinDepth), 1, kTasks);
+    if (tasks() * parts < wanted && n > kMinColumns)
+      columns =
+          std::max(even_part(n, ceil_div(n, ceil_div(wanted, ceil_div(m, rows) * parts)), 48), kMinColumns);
+    if (tasks() * parts < wanted && m > kMinRows)
+      rows = std::max(even_part(m, ceil_div(m, ceil_div(wanted, ceil_div(n, columns) * parts)), 8), kMinRows);
+    depth = ceil_div(ceil_div(k, parts), kGemmDepth) * kGemmDepth;
+    parts = ceil_div(k, depth);
+    tiles_m = ceil_div(m, rows);
+    tiles_n = ceil_div(n, columns);
+  }
+};
 
 template <class T>
-void gemm_eigen(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const T> a, Matrix<const T> b,
-                Matrix<T> c, bool accumulate) {
-  const auto product = [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
-    const ConstMap<T> left(a.data + (a.transposed ? row : row * a.stride), a.transposed ? k : rows,
-                           a.transposed ? rows : k, Eigen::OuterStride<>(a.stride));
-    const ConstMap<T> right(b.data + (b.transposed ? column * b.stride : column), b.transposed ? columns : k,
-                            b.transposed ? k : columns, Eigen::OuterStride<>(b.stride));
-    Map<T> out(c.data + row * c.stride + column, rows, columns, Eigen::OuterStride<>(c.stride));
-    if (!accumulate) out.setZero();
-    if (k == 0) return;
-    if (a.transposed && b.transposed)
-      out.noalias() += left.transpose() * right.transpose();
-    else if (a.transposed)
-      out.noalias() += left.transpose() * right;
-    else if (b.transposed)
-      out.noalias() += left * right.transpose();
-    else
-      out.noalias() += left * right;
-  };
-  // Fixed tiles, so that the bits do not depend on the number of threads.
-  const std::int64_t tile_m = m >= n ? std::max<std::int64_t>(64, (m + 7) / 8) : m;
-  const std::int64_t tile_n = m >= n ? n : std::max<std::int64_t>(64, (n + 7) / 8);
-  const std::int64_t tiles_m = (m + tile_m - 1) / std::max<std::int64_t>(tile_m, 1);
-  const std::int64_t tiles_n = (n + tile_n - 1) / std::max<std::int64_t>(tile_n, 1);
-  parallel_for_each(tiles_m * tiles_n, [&](std::int64_t tile) {
-    const std::int64_t row = tile / tiles_n * tile_m, column = tile % tiles_n * tile_n;
-    product(row, std::min(tile_m, m - row), column, std::min(tile_n, n - column));
-  });
+Matrix<T> corner(Matrix<T> x, std::int64_t row, std::int64_t column) {
+  if (x.transposed) std::swap(row, column);
+  return {x.data + row * x.stride + column, x.stride, x.transposed};
+}
+
+void set_zero(std::int64_t m, std::int64_t n, Matrix<float> c) {
+  for (std::int64_t i = 0; i < m; ++i) std::fill_n(c.data + i * c.stride, n, 0.0f);
 }
 
 }  // namespace
 
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const float> a, Matrix<const float> b,
           Matrix<float> c, bool accumulate) {
-  gemm_eigen<float>(m, n, k, a, b, c, accumulate);
+  if (m == 0 || n == 0) return;
+  if (k == 0) {
+    if (!accumulate) set_zero(m, n, c);
+    return;
+  }
+  const Plan plan(m, n, k);
+  const std::int64_t tiles = plan.tiles_m * plan.tiles_n;
+  // The first part goes to C itself, the others to memory of their own, added in order afterwards.
+  Tensor partials = Tensor::empty({(plan.parts - 1) * m * n});
+  float* partial = partials.data<float>();
+  parallel_for_each(tiles * plan.parts, [&](std::int64_t task) {
+    const std::int64_t part = task / tiles, tile = task % tiles;
+    const std::int64_t row = tile % plan.tiles_m * plan.rows, column = tile / plan.tiles_m * plan.columns;
+    const std::int64_t begin = part * plan.depth;
+    const Matrix<float> to = part == 0 ? c : Matrix<float>{partial + (part - 1) * m * n, n};
+    gemm_packed_block({std::min(plan.rows, m - row), std::min(plan.columns, n - column),
+                       std::min(plan.depth, k - begin), corner(a, row, begin), corner(b, begin, column),
+                       corner(to, row, column), accumulate && part == 0});
+  });
+  if (plan.parts == 1) return;
+  parallel_for(m, std::max<std::int64_t>((1 << 14) / (n * plan.parts), 1),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i)
+                   for (std::int64_t part = 1; part < plan.parts; ++part) {
+                     const float* from = partial + ((part - 1) * m + i) * n;
+                     float* to = c.data + i * c.stride;
+                     for (std::int64_t j = 0; j < n; ++j) to[j] += from[j];
+                   }
+               });
 }
 
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const double> a, Matrix<const double> b,

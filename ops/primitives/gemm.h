@@ -22,4 +22,9 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const float> a,
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const double> a, Matrix<const double> b,
           Matrix<double> c, bool accumulate);
 
+/// The same through Eigen: f64 always takes this way, f32 in tests and benchmarks.
+template <class T>
+void gemm_eigen(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const T> a, Matrix<const T> b,
+                Matrix<T> c, bool accumulate);
+
 }  // namespace replk::cpu
