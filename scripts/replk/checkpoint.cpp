@@ -1,0 +1,169 @@
+#include "scripts/replk/checkpoint.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/error.h"
+#include "io/safetensors.h"
+
+namespace replk {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kFormat = "replk-checkpoint-1";
+constexpr std::int64_t kMaxSide = 16384;  // the largest that resize makes
+
+// A lower bound on the weights of a network, in double so that no configuration can overflow it.
+double least_weights(const RepLKNetConfig& c) {
+  const auto real = [](std::int64_t value) { return static_cast<double>(value); };
+  double sum = real(c.channels[0]) * (9 * real(c.in_channels) + real(c.channels[0]));
+  for (std::size_t i = 0; i < c.channels.size(); ++i) {
+    const double width = real(c.channels[i]), kernel = real(c.large_kernel_sizes[i]);
+    const double dw = std::max(1.0, std::floor(width * c.dw_ratio));
+    const double hidden = std::max(1.0, std::floor(width * c.ffn_ratio));
+    sum += real(c.layers[i]) * (2 * width * dw + dw * kernel * kernel + 2 * width * hidden);
+    if (i > 0) sum += width * real(c.channels[i - 1]);
+  }
+  return sum + real(c.num_classes) * real(c.channels.back());
+}
+
+double weights_in(const std::map<std::string, Tensor>& tensors) {
+  double sum = 0;
+  for (const auto& [name, tensor] : tensors) sum += static_cast<double>(tensor.numel());
+  return sum;
+}
+
+std::string text_of(const std::map<std::string, std::string>& metadata, const char* key) {
+  const auto found = metadata.find(key);
+  return found == metadata.end() ? std::string() : found->second;
+}
+
+}  // namespace
+
+std::string to_json(const ModelCard& card) {
+  return Json{{"model", card.model},
+              {"dataset", card.dataset},
+              {"classes", card.classes},
+              {"height", card.height},
+              {"width", card.width},
+              {"channels", card.channels},
+              {"keep_aspect", card.keep_aspect},
+              {"mean", card.mean},
+              {"std", card.std}}
+      .dump();
+}
+
+ModelCard card_from_json(const std::string& text, const std::string& source) {
+  const Json object = Json::parse(text, nullptr, false);
+  const auto refuse = [&](const auto&... message) {
+    throw FileError(str(source, ": metadata 'card': ", message...));
+  };
+  if (!object.is_object()) refuse("a JSON object expected.");
+  ModelCard card;
+  const auto read = [&](const char* key, auto& field) {
+    try {
+      object.at(key).get_to(field);
+    } catch (const nlohmann::json::exception&) {
+      refuse("'", key, "' is missing or of another type.");
+    }
+  };
+  read("model", card.model);
+  read("dataset", card.dataset);
+  read("classes", card.classes);
+  read("height", card.height);
+  read("width", card.width);
+  read("channels", card.channels);
+  read("keep_aspect", card.keep_aspect);
+  read("mean", card.mean);
+  read("std", card.std);
+  if (card.height < 1 || card.height > kMaxSide || card.width < 1 || card.width > kMaxSide)
+    refuse("images of 1 to ", kMaxSide, " pixels a side expected, got ", card.height, "x", card.width, ".");
+  if (card.channels != 1 && card.channels != 3) refuse("1 or 3 channels expected, got ", card.channels, ".");
+  if (std::cmp_not_equal(card.mean.size(), card.channels) ||
+      std::cmp_not_equal(card.std.size(), card.channels))
+    refuse("mean and std need ", card.channels, " numbers each.");
+  for (std::size_t c = 0; c < card.mean.size(); ++c)
+    if (!std::isfinite(card.mean[c]) || !std::isfinite(card.std[c]) || card.std[c] <= 0)
+      refuse("finite means and positive stds expected, channel ", c, " has ", card.mean[c], " and ",
+             card.std[c], ".");
+  return card;
+}
+
+ModelCard Checkpoint::card() const {
+  const auto found = metadata.find("card");
+  if (found == metadata.end())
+    throw FileError(str(path.string(), ": metadata: a 'card' (classes, image size, mean and std) expected, ",
+                        "there is none: this checkpoint does not come from 'replk train'."));
+  ModelCard card = card_from_json(found->second, path.string());
+  if (std::cmp_not_equal(card.classes.size(), config.num_classes) || card.channels != config.in_channels)
+    throw FileError(str(path.string(), ": metadata: card and config disagree: ", card.classes.size(), " and ",
+                        config.num_classes, " classes, ", card.channels, " and ", config.in_channels,
+                        " channels."));
+  return card;
+}
+
+std::map<std::string, std::string> metadata_of(const ModelCard& card) { return {{"card", to_json(card)}}; }
+
+Checkpoint read_checkpoint(const std::filesystem::path& path) {
+  Safetensors file = read_safetensors(path);
+  const std::string name = path.string();
+  const std::string format = text_of(file.metadata, "format");
+  if (format != kFormat)
+    throw FileError(str(name, ": metadata 'format': '", kFormat, "' expected, got '", format,
+                        "': not a RepLK checkpoint."));
+  Checkpoint checkpoint{
+      .path = path, .config = {}, .weights = std::move(file.tensors), .metadata = std::move(file.metadata)};
+  try {
+    checkpoint.config = config_from_json(text_of(checkpoint.metadata, "config"));
+    validate(checkpoint.config);
+  } catch (const Error& error) {
+    throw FileError(str(name, ": metadata 'config': ", error.what()));
+  }
+  const double expected = least_weights(checkpoint.config), present = weights_in(checkpoint.weights);
+  if (!(expected <= present))
+    throw FileError(str(name, ": metadata 'config': describes a network of at least ", expected,
+                        " weights, the file has ", present, "."));
+  return checkpoint;
+}
+
+void save_checkpoint(const std::filesystem::path& path, RepLKNet& model,
+                     std::map<std::string, std::string> metadata) {
+  std::map<std::string, Tensor> tensors;
+  for (const NamedTensor& entry : model.state()) tensors[entry.name] = entry.tensor;
+  metadata["format"] = kFormat;
+  metadata["config"] = to_json(model.config());
+  write_safetensors(path, tensors, metadata);
+}
+
+std::unique_ptr<RepLKNet> build_model(const Checkpoint& checkpoint) {
+  try {
+    auto model = std::make_unique<RepLKNet>(checkpoint.config);
+    model->load_state_strictly(checkpoint.weights, checkpoint.path.string());
+    model->eval();
+    return model;
+  } catch (const FileError&) {
+    throw;
+  } catch (const Error& error) {
+    const std::string text = error.what(), name = checkpoint.path.string();
+    throw FileError(text.starts_with(name) ? text : str(name, ": ", text));
+  }
+}
+
+std::unique_ptr<RepLKNet> load_model(const std::filesystem::path& path) {
+  return build_model(read_checkpoint(path));
+}
+
+std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_run) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(file_or_run, error)) return file_or_run;
+  for (const char* name : {"best.safetensors", "last.safetensors"})
+    if (std::filesystem::exists(file_or_run / name, error)) return file_or_run / name;
+  throw FileError(str(file_or_run.string(),
+                      ": best.safetensors or last.safetensors expected in this folder, ",
+                      "there is neither."));
+}
+
+}  // namespace replk

@@ -1,0 +1,61 @@
+// Checkpoints: a network in one safetensors file, with all that is needed to use it on pictures.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/replknet.h"
+
+namespace replk {
+
+/// What a network was trained on: enough to evaluate it and to predict without any flag.
+struct ModelCard {
+  std::string model;    // the preset it was made from: "replknet-tiny"
+  std::string dataset;  // as open_dataset takes it
+  std::vector<std::string> classes;
+  std::int64_t height = 0, width = 0, channels = 0;  // of the images it takes
+  bool keep_aspect = false;                          // resize the shorter side and crop the middle
+  std::vector<float> mean, std;                      // per channel, of pixels in [0, 1]
+};
+
+/// One JSON object with every field.
+std::string to_json(const ModelCard& card);
+/// Reads what to_json wrote, with suspicion. Throws FileError naming `source` and the field.
+ModelCard card_from_json(const std::string& text, const std::string& source);
+
+/// What a checkpoint file holds. `metadata` has the keys "format", "config" (the RepLKNetConfig) and, for
+/// trained networks, "card" (the ModelCard); others are free text.
+struct Checkpoint {
+  std::filesystem::path path;
+  RepLKNetConfig config;
+  std::map<std::string, Tensor> weights;  // under the names of the published PyTorch model
+  std::map<std::string, std::string> metadata;
+
+  /// Throws FileError when the file has none: it does not come from training.
+  ModelCard card() const;
+};
+
+/// Reads and checks a file. The configuration is untrusted: it is refused when the network it describes would
+/// have more weights than the file holds. Throws FileError naming file, place and expectation.
+Checkpoint read_checkpoint(const std::filesystem::path& path);
+/// Writes parameters and buffers under their PyTorch names, "format", "config" and `metadata`; the file is
+/// replaced as a whole or not at all.
+void save_checkpoint(const std::filesystem::path& path, RepLKNet& model,
+                     std::map<std::string, std::string> metadata = {});
+/// The metadata of a trained network: {"card": ...}.
+std::map<std::string, std::string> metadata_of(const ModelCard& card);
+
+/// The network of a checkpoint in eval mode. Throws FileError when weights and configuration disagree.
+std::unique_ptr<RepLKNet> build_model(const Checkpoint& checkpoint);
+/// read_checkpoint and build_model.
+std::unique_ptr<RepLKNet> load_model(const std::filesystem::path& path);
+
+/// The checkpoint meant by what a user writes: a file, or a run folder (its best.safetensors, or
+/// last.safetensors when there is no best one). Throws FileError when there is neither.
+std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_run);
+
+}  // namespace replk

@@ -1,0 +1,41 @@
+// evaluate: loss, accuracy and confusion matrix of a network on a data set.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "scripts/replk/checkpoint.h"
+
+namespace replk {
+
+struct EvaluateOptions {
+  std::int64_t batch_size = 256;
+  int workers = 1;
+  std::function<void(std::int64_t done, std::int64_t of)> progress = {};  // after every batch, in images
+  std::function<bool()> stop = {};  // asked before every batch: true gives up
+};
+
+struct Evaluation {
+  std::int64_t images = 0;
+  double loss = 0;                           // mean cross entropy, without label smoothing
+  double accuracy = 0, top5 = 0;             // shares in [0, 1]
+  std::vector<std::vector<long>> confusion;  // [label][predicted], in images
+  double seconds = 0, images_per_second = 0;
+  bool stopped = false;  // gave up before the end: the numbers are of what was seen
+};
+
+/// How a picture becomes what the network takes: channels converted, resized (and the middle cut out, where
+/// the card keeps proportions) to the size on the card.
+Pipeline evaluation_pipeline(const ModelCard& card);
+
+/// Runs the network in eval mode over all of `dataset`; its mode is restored. Depends on nothing but weights
+/// and data: neither on threads nor on workers. Throws Error when the data set's number of classes is not the
+/// network's.
+Evaluation evaluate(RepLKNet& model, std::shared_ptr<const Dataset> dataset, const ModelCard& card,
+                    const EvaluateOptions& options = {});
+
+}  // namespace replk
