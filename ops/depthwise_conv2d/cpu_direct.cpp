@@ -374,13 +374,18 @@ class DirectKernel {
 template <class T, class F>
 void for_units(const DepthwiseConv2dGeometry& g, const Correlation& c, const PlaneGroups& groups,
                const F& f) {
-  parallel_for(groups.units, 1, [&](std::int64_t begin, std::int64_t end) {
-    DirectKernel<T> kernel(c);
-    for (std::int64_t unit = begin; unit < end; ++unit) {
-      const std::int64_t channel = unit * groups.channels_at_once;
-      f(kernel, channel, std::min(groups.channels_at_once, g.channels - channel));
-    }
-  });
+  // Starting a thread's share costs microseconds: give it 2^16 vector operations or more.
+  const std::int64_t work =
+      c.out.h * c.out.w * std::min(c.a.h, c.b.h) * std::min(c.a.w, c.b.w) *
+      ((g.batch + groups.samples_at_once - 1) / std::max<std::int64_t>(groups.samples_at_once, 1));
+  parallel_for(groups.units, (1 << 16) / std::max<std::int64_t>(work, 1) + 1,
+               [&](std::int64_t begin, std::int64_t end) {
+                 DirectKernel<T> kernel(c);
+                 for (std::int64_t unit = begin; unit < end; ++unit) {
+                   const std::int64_t channel = unit * groups.channels_at_once;
+                   f(kernel, channel, std::min(groups.channels_at_once, g.channels - channel));
+                 }
+               });
 }
 
 // Forward and input gradient: B is what comes in, `out` what goes out, A the kernels.

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Installs what RepLK needs from Debian's packages; does nothing where it is all there.
+set -euo pipefail
+
+packages=(
+  g++ cmake ninja-build ccache        # compiler and build
+  libeigen3-dev libhwy-dev            # matrix products, vector instructions
+  libfmt-dev libcli11-dev nlohmann-json3-dev  # text, command line, JSON
+  zlib1g-dev libstb-dev               # compressed data, images
+  catch2                              # tests
+  dataset-fashion-mnist               # 70,000 images to train on
+)
+# Tools for contributors: formatting is checked with this very version.
+if [ "${1:-}" = "--developer" ]; then packages+=(clang-format-14); fi
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+  echo "install.sh: this system has no apt-get. Install the equivalents of: ${missing[*]}" >&2
+  exit 1
+fi
+sudo=""
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "install.sh: run as root:  apt-get install ${missing[*]}" >&2; exit 1; }
+  sudo=sudo
+fi
+echo "Installing ${missing[*]}"
+$sudo apt-get update -qq
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
