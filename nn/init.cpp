@@ -1,7 +1,9 @@
 #include "nn/init.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "core/parallel.h"
 #include "core/random.h"
 #include "ops/primitives/elementwise.h"
 
@@ -9,10 +11,17 @@ namespace replk {
 
 void init_uniform(Parameter& parameter, double bound, std::uint64_t seed) {
   Tensor values = Tensor::empty(parameter.data.shape());
-  Random random(seed, stream_of(parameter.name));
   float* out = values.data<float>();
-  for (std::int64_t i = 0; i < values.numel(); ++i)
-    out[i] = static_cast<float>(random.uniform(-bound, bound));
+  const std::uint64_t stream = stream_of(parameter.name);
+  const auto low = static_cast<float>(-bound), width = static_cast<float>(2 * bound);
+  const std::int64_t count = values.numel();
+  parallel_for((count + 3) / 4, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      const auto words = philox(seed, stream, static_cast<std::uint64_t>(block));
+      for (std::int64_t i = 4 * block; i < std::min(4 * block + 4, count); ++i)
+        out[i] = low + width * uniform_from(words[static_cast<std::size_t>(i % 4)]);
+    }
+  });
   parameter.data.copy_from(cast(values, parameter.data.dtype()));
 }
 
