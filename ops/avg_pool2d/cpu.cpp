@@ -32,16 +32,18 @@ void for_windows(const Pool2dGeometry& g, const F& f) {
   }
 }
 
-// Sum of a window of a plane; one long sum where the window's rows follow each other in memory, as in the
-// global pool.
+// Sum of a window of a plane. One pairwise sum where the window's rows follow each other in memory, as in the
+// global pool; else row by row, so that no sum is longer than a row or a column.
 template <class T>
 T window_sum(const T* plane, std::int64_t width, PoolWindow rows, PoolWindow columns) {
   if (columns.size() == width)
     return pairwise_sum<T>(rows.begin * width, rows.end * width, [&](std::int64_t i) { return plane[i]; });
   T sum = 0;
-  for (std::int64_t h = rows.begin; h < rows.end; ++h)
-    sum += pairwise_sum<T>(h * width + columns.begin, h * width + columns.end,
-                           [&](std::int64_t i) { return plane[i]; });
+  for (std::int64_t h = rows.begin; h < rows.end; ++h) {
+    T row = 0;
+    for (std::int64_t w = columns.begin; w < columns.end; ++w) row += plane[h * width + w];
+    sum += row;
+  }
   return sum;
 }
 
