@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "data/dataset.h"
@@ -21,9 +22,9 @@ struct EvaluateOptions {
 
 struct Evaluation {
   std::int64_t images = 0;
-  double loss = 0;                           // mean cross entropy, without label smoothing
-  double accuracy = 0, top5 = 0;             // shares in [0, 1]
-  std::vector<std::vector<long>> confusion;  // [label][predicted], in images
+  double loss = 0;                      // mean cross entropy, without label smoothing
+  double accuracy = 0, top5 = 0;        // shares in [0, 1]
+  std::vector<std::int64_t> confusion;  // images, by [label * classes + predicted]
   double seconds = 0, images_per_second = 0;
   bool stopped = false;  // gave up before the end: the numbers are of what was seen
 };
@@ -37,5 +38,11 @@ Pipeline evaluation_pipeline(const ModelCard& card);
 /// network's.
 Evaluation evaluate(RepLKNet& model, std::shared_ptr<const Dataset> dataset, const ModelCard& card,
                     const EvaluateOptions& options = {});
+
+/// How many classes come before class `label` when classes are ordered by falling logit, equal ones by
+/// number: 0 when it is the network's answer. A NaN comes before everything.
+std::int64_t rank_of(std::span<const float> logits, std::int64_t label);
+/// Rows of logits f32 (N, classes) whose rank_of their label i64 (N) is below k.
+std::int64_t count_correct(const Tensor& logits, const Tensor& labels, std::int64_t k = 1);
 
 }  // namespace replk

@@ -1,0 +1,105 @@
+#include "scripts/replk/evaluate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "core/error.h"
+#include "ops/cross_entropy/cross_entropy.h"
+#include "ops/normalize_images/normalize_images.h"
+
+namespace replk {
+namespace {
+
+std::span<const float> row_of(const Tensor& logits, std::int64_t n) {
+  const std::int64_t classes = logits.size(1);
+  return {logits.data<float>() + n * classes, static_cast<std::size_t>(classes)};
+}
+
+// Puts a network into eval mode, and back.
+class EvalMode {
+ public:
+  explicit EvalMode(Module& module) : module_(module), training_(module.training()) { module.eval(); }
+  ~EvalMode() { module_.train(training_); }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
+
+ private:
+  Module& module_;
+  bool training_;
+};
+
+}  // namespace
+
+std::int64_t rank_of(std::span<const float> logits, std::int64_t label) {
+  const float own = logits[static_cast<std::size_t>(label)];
+  std::int64_t rank = 0;
+  for (std::size_t k = 0; k < logits.size(); ++k) {
+    if (std::cmp_equal(k, label)) continue;
+    // Written so that a comparison with NaN counts.
+    rank += std::cmp_less(k, label) ? !(logits[k] < own) : !(logits[k] <= own);
+  }
+  return rank;
+}
+
+std::int64_t count_correct(const Tensor& logits, const Tensor& labels, std::int64_t k) {
+  std::int64_t correct = 0;
+  for (std::int64_t n = 0; n < logits.size(0); ++n)
+    correct += rank_of(row_of(logits, n), labels.data<std::int64_t>()[n]) < k;
+  return correct;
+}
+
+Pipeline evaluation_pipeline(const ModelCard& card) {
+  Pipeline pipeline{ConvertChannels{.channels = card.channels}};
+  if (card.keep_aspect) {
+    pipeline.add(ResizeShorterSide{.size = std::max(card.height, card.width)});
+    pipeline.add(CenterCrop{.size = {card.height, card.width}});
+  } else {
+    pipeline.add(Resize{.size = {card.height, card.width}});
+  }
+  return pipeline;
+}
+
+Evaluation evaluate(RepLKNet& model, std::shared_ptr<const Dataset> dataset, const ModelCard& card,
+                    const EvaluateOptions& options) {
+  const std::int64_t classes = model.config().num_classes, of = dataset->size();
+  check(std::cmp_equal(dataset->classes().size(), classes), dataset->name(), ": has ",
+        dataset->classes().size(), " classes, the network has ", classes, ".");
+  const EvalMode mode(model);
+  Loader loader(dataset, evaluation_pipeline(card),
+                {.batch_size = options.batch_size, .workers = options.workers});
+  Evaluation result;
+  result.confusion.assign(static_cast<std::size_t>(classes * classes), 0);
+  std::int64_t correct = 0, in_top5 = 0;
+  const auto start = std::chrono::steady_clock::now();
+  loader.start(0);
+  while (!result.stopped) {
+    if (options.stop && options.stop()) {
+      result.stopped = true;
+      break;
+    }
+    const auto batch = loader.next();
+    if (!batch) break;
+    const Tensor logits = model(normalize_images(batch->images, card.mean, card.std)).data();
+    result.loss += cross_entropy(logits, batch->labels).data().item() * static_cast<double>(batch->size());
+    correct += count_correct(logits, batch->labels);
+    in_top5 += count_correct(logits, batch->labels, 5);
+    for (std::int64_t n = 0; n < batch->size(); ++n) {
+      const auto row = row_of(logits, n);
+      const auto predicted = std::max_element(row.begin(), row.end()) - row.begin();
+      ++result
+            .confusion[static_cast<std::size_t>(batch->labels.data<std::int64_t>()[n] * classes + predicted)];
+    }
+    result.images += batch->size();
+    if (options.progress) options.progress(result.images, of);
+  }
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double images = static_cast<double>(std::max<std::int64_t>(result.images, 1));
+  result.loss /= images;
+  result.accuracy = static_cast<double>(correct) / images;
+  result.top5 = static_cast<double>(in_top5) / images;
+  result.images_per_second = static_cast<double>(result.images) / std::max(result.seconds, 1e-9);
+  return result;
+}
+
+}  // namespace replk
