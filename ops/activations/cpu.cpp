@@ -13,6 +13,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "ops/primitives/simd_row-inl.h"
+
 #ifndef REPLK_ACTIVATIONS_ONCE
 #define REPLK_ACTIVATIONS_ONCE
 namespace replk::cpu {
@@ -49,10 +51,9 @@ HWY_INLINE V polynomial(D d, V x, const float (&c)[n]) {
   return sum;
 }
 
-template <class D, class V, class VI>
-HWY_INLINE V power_of_two(D d, V, VI n) {  // n in [-126, 127]
-  const hn::RebindToSigned<D> di;
-  return hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127))));
+template <class D, class VI>
+HWY_INLINE hn::Vec<D> power_of_two(D d, VI n) {  // n in [-126, 127]
+  return hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(hn::RebindToSigned<D>(), 127))));
 }
 
 // exp(a + b) for -105 <= a + b <= 0 and b small beside a, to about an ulp, down to the smallest denormal.
@@ -62,14 +63,18 @@ template <class D, class V>
 HWY_INLINE V exp_of_sum(D d, V a, V b) {
   static constexpr float kTail[] = {0.4999999345f, 0.1666652069f, 0.04166838731f, 0.008368710101f,
                                     0.001381461703f};
-  const auto n = hn::NearestInt(hn::Mul(hn::Add(a, b), hn::Set(d, std::numbers::log2e_v<float>)));
-  const V whole = hn::ConvertTo(d, n);
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  const V shifter = hn::Set(d, 12582912.0f);
+  const V shifted = hn::MulAdd(hn::Add(a, b), hn::Set(d, std::numbers::log2e_v<float>), shifter);
+  const V whole = hn::Sub(shifted, shifter);
+  const hn::RebindToSigned<D> di;
+  const auto n = hn::Sub(hn::BitCast(di, shifted), hn::BitCast(di, shifter));
   const V reduced = hn::NegMulAdd(whole, hn::Set(d, 0.693359375f), a);
   const V r = hn::Add(hn::NegMulAdd(whole, hn::Set(d, -2.12194440e-4f), reduced), b);
   const V power = hn::Add(hn::MulAdd(hn::Mul(r, r), polynomial(d, r, kTail), r), hn::Set(d, 1.0f));
   // 2^n in two factors, since n goes below the exponents of normal numbers.
   const auto half = hn::ShiftRight<1>(n);
-  return hn::Mul(hn::Mul(power, power_of_two(d, a, half)), power_of_two(d, a, hn::Sub(n, half)));
+  return hn::Mul(hn::Mul(power, power_of_two(d, half)), power_of_two(d, hn::Sub(n, half)));
 }
 
 // The comparisons are written so that NaN fails them and passes through.
@@ -127,12 +132,12 @@ struct Gelu {
     static constexpr float kAbove[] = {0.5f, 0.4382954007f, 0.1832353949f, 0.04063329109f, 0.004116312163f};
     static constexpr float kBelow[] = {1.0f,          1.674475782f,  1.202504376f,
                                        0.4694712893f, 0.1018590029f, 0.01031794472f};
-    const V t = capped(d, hn::Abs(x), 14.5f), half = hn::Set(d, 0.5f);
+    const V t = capped(d, hn::Abs(x), 14.5f), minus_half = hn::Set(d, -0.5f);
     // t^2 in two parts: high has 12 bits, so that its square is exact with or without fused multiply-add.
     const hn::RebindToUnsigned<D> du;
     const V high = hn::BitCast(d, hn::And(hn::BitCast(du, t), hn::Set(du, 0xFFFFF000u)));
-    const V e = exp_of_sum(d, hn::Neg(hn::Mul(half, hn::Mul(high, high))),
-                           hn::Neg(hn::Mul(half, hn::Mul(hn::Sub(t, high), hn::Add(t, high)))));
+    const V low = hn::Mul(hn::Sub(t, high), hn::Add(t, high));
+    const V e = exp_of_sum(d, hn::Mul(minus_half, hn::Mul(high, high)), hn::Mul(minus_half, low));
     return {t, e, hn::Div(polynomial(d, t, kAbove), polynomial(d, t, kBelow))};
   }
 
@@ -170,33 +175,19 @@ struct Gelu {
 template <class F, class T>
 void map_value(const T* x, std::int64_t n, T* y) {
   const hn::ScalableTag<T> d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(F::value(d, hn::LoadU(d, x + i)), d, y + i);
-  if (i == n) return;
-  HWY_ALIGN T rest[hn::MaxLanes(d)] = {};
-  std::copy(x + i, x + n, rest);
-  hn::Store(F::value(d, hn::Load(d, rest)), d, rest);
-  std::copy(rest, rest + (n - i), y + i);
+  for_each_vector(d, n, [&](std::int64_t i, std::int64_t count) HWY_ATTR {
+    store_up_to(d, F::value(d, load_up_to(d, x + i, count)), y + i, count);
+  });
 }
 
 template <class F, bool accumulate, class T>
 void map_gradient(const T* saved, const T* dy, std::int64_t n, T* dx) {
   const hn::ScalableTag<T> d;
-  const auto step = [&](const T* value, const T* from, T* to) HWY_ATTR {
-    const auto gradient = F::gradient(d, hn::LoadU(d, value), hn::LoadU(d, from));
-    hn::StoreU(accumulate ? hn::Add(hn::LoadU(d, to), gradient) : gradient, d, to);
-  };
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) step(saved + i, dy + i, dx + i);
-  if (i == n) return;
-  T rest[3][hn::MaxLanes(d)] = {};
-  std::copy(saved + i, saved + n, rest[0]);
-  std::copy(dy + i, dy + n, rest[1]);
-  if (accumulate) std::copy(dx + i, dx + n, rest[2]);
-  step(rest[0], rest[1], rest[2]);
-  std::copy(rest[2], rest[2] + (n - i), dx + i);
+  for_each_vector(d, n, [&](std::int64_t i, std::int64_t count) HWY_ATTR {
+    auto gradient = F::gradient(d, load_up_to(d, saved + i, count), load_up_to(d, dy + i, count));
+    if constexpr (accumulate) gradient = hn::Add(gradient, load_up_to(d, dx + i, count));
+    store_up_to(d, gradient, dx + i, count);
+  });
 }
 
 template <class T>

@@ -6,6 +6,7 @@
 #include "ops/primitives/elementwise.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
+#include "tests/support/instruction_sets.h"
 
 using namespace replk;
 using namespace replk::test;
@@ -93,14 +94,18 @@ Run run(const Tensor& x, BatchNorm2dParams params) {
 }  // namespace
 
 TEST_CASE("ops/batch_norm2d/training") {
-  for (const Shape& shape : kShapes) check_op(norm_case(shape, {}));
-  check_op(norm_case({4, 2, 3, 5}, {.eps = 0.1}));
-  check_op(norm_case({2, 1, 1, 2}, {.eps = 0.5}));  // of two values only eps lets a gradient through
+  for_each_instruction_set([] {
+    for (const Shape& shape : kShapes) check_op(norm_case(shape, {}));
+    check_op(norm_case({4, 2, 3, 5}, {.eps = 0.1}));
+    check_op(norm_case({2, 1, 1, 2}, {.eps = 0.5}));  // of two values only eps lets a gradient through
+  });
 }
 
 TEST_CASE("ops/batch_norm2d/eval") {
-  for (const Shape& shape : kShapes) check_op(norm_case(shape, {.training = false}));
-  check_op(norm_case({3, 1, 1, 1}, {.training = false, .eps = 0.1}));
+  for_each_instruction_set([] {
+    for (const Shape& shape : kShapes) check_op(norm_case(shape, {.training = false}));
+    check_op(norm_case({3, 1, 1, 1}, {.training = false, .eps = 0.1}));
+  });
 }
 
 TEST_CASE("ops/batch_norm2d/running_statistics") {
@@ -144,34 +149,53 @@ TEST_CASE("ops/batch_norm2d/checkpoint_moves_statistics_once") {
         }()) <= 1e-15);
 }
 
-// Wherever the vector code ends and whatever the block: every length against the definition, f32 and f64.
+// Wherever the vector code and the blocks end: against the definition, f32 and f64.
 TEST_CASE("ops/batch_norm2d/tails") {
-  for (std::int64_t n = 2; n <= 140; ++n) {
-    const Tensor x = random_tensor({2, 1, 1, n}, static_cast<std::uint64_t>(n), 2, 3);
-    const Statistics s = statistics_of(x.to_vector(), 2);
-    const Values exact = normalised(x.to_vector(), s.mean, s.biased, {1, 1}, {0, 0}, 1e-5);
-    INFO("columns " << n);
-    CHECK(max_difference(run(x, {}).y.to_vector(), exact) <= 1e-11);
-    CHECK(max_difference(run(cast(x, DType::f32), {}).y.to_vector(), exact) <= 2e-5);
-  }
+  for_each_instruction_set([] {
+    std::vector<std::int64_t> lengths{2047, 2048, 2049, 2065, 4095, 4096, 4100};
+    for (std::int64_t n = 2; n <= 140; ++n) lengths.push_back(n);
+    for (const std::int64_t n : lengths) {
+      const Tensor x = random_tensor({2, 1, 1, n}, static_cast<std::uint64_t>(n), 2, 3);
+      const Statistics s = statistics_of(x.to_vector(), 2);
+      const Values exact = normalised(x.to_vector(), s.mean, s.biased, {1, 1}, {0, 0}, 1e-5);
+      INFO("columns " << n);
+      CHECK(max_difference(run(x, {}).y.to_vector(), exact) <= 1e-11);
+      CHECK(max_difference(run(cast(x, DType::f32), {}).y.to_vector(), exact) <= 2e-5);
+    }
+  });
 }
 
 // E[x^2] - E[x]^2 in f32 would lose the variance altogether here.
 TEST_CASE("ops/batch_norm2d/large_mean") {
-  const Tensor x = cast(random_tensor({2, 4, 31, 67}, 5, 999, 1001), DType::f32);
-  const Statistics s = statistics_of(x.to_vector(), 2);
-  const Values exact = normalised(x.to_vector(), s.mean, s.biased, {1, 1}, {0, 0}, 1e-5);
-  const Run r = run(x, {.momentum = 1});
-  CHECK(max_difference(r.y.to_vector(), exact) <= 2e-4);  // half an ulp of 1000 (3e-5) over std 0.58
-  CHECK(max_difference(r.running_var.to_vector(), s.unbiased) <= 1e-5);
+  for_each_instruction_set([] {
+    const Tensor x = cast(random_tensor({2, 4, 31, 67}, 5, 999, 1001), DType::f32);
+    const Statistics s = statistics_of(x.to_vector(), 2);
+    const Values exact = normalised(x.to_vector(), s.mean, s.biased, {1, 1}, {0, 0}, 1e-5);
+    const Run r = run(x, {.momentum = 1});
+    CHECK(max_difference(r.y.to_vector(), exact) <= 2e-4);  // half an ulp of 1000 (3e-5) over std 0.58
+    CHECK(max_difference(r.running_var.to_vector(), s.unbiased) <= 1e-5);
+  });
+}
+
+// Rounding must not make the variance negative, nor move the mean off the value.
+TEST_CASE("ops/batch_norm2d/constant_rows") {
+  for_each_instruction_set([] {
+    for (const double value : {0.1, 1234.567, -3e-5, 7e8}) {
+      const Run r = run(Tensor::full({3, 2, 31, 41}, value), {.momentum = 1});
+      CHECK(max_magnitude(r.y.to_vector()) == 0);
+      for (const double var : r.running_var.to_vector()) CHECK((var >= 0 && var <= 1e-12 * value * value));
+    }
+  });
 }
 
 TEST_CASE("ops/batch_norm2d/not_finite") {
-  Tensor x = random_tensor({2, 1, 5, 9}, 1, -1, 1, DType::f32);
-  x.data<float>()[7] = std::nanf("");
-  const Values y = run(x, {}).y.to_vector();
-  for (std::size_t i = 0; i < 45; ++i) CHECK(std::isnan(y[i]));
-  for (std::size_t i = 45; i < 90; ++i) CHECK(std::isfinite(y[i]));
+  for_each_instruction_set([] {
+    Tensor x = random_tensor({2, 1, 5, 9}, 1, -1, 1, DType::f32);
+    x.data<float>()[7] = std::nanf("");
+    const Values y = run(x, {}).y.to_vector();
+    for (std::size_t i = 0; i < 45; ++i) CHECK(std::isnan(y[i]));
+    for (std::size_t i = 45; i < 90; ++i) CHECK(std::isfinite(y[i]));
+  });
 }
 
 TEST_CASE("ops/batch_norm2d/errors") {
