@@ -3,12 +3,13 @@
 #include <cstddef>
 #include <cstdlib>
 
-// The only place where stb is compiled. No files, only the formats we announce, and no allocation beyond what
-// the picture's header justifies: a few bytes of packed data can unpack to gigabytes.
+// The only place where stb is compiled. No files and only the formats we announce. Its memory is zeroed,
+// since it reads tables that a JPEG file may not have defined, and no allocation goes beyond what the
+// picture's header justifies, since a few bytes of packed data can unpack to gigabytes.
 namespace {
 thread_local std::size_t largest_allocation = 0;
 void* allocate_at_most(std::size_t bytes) {
-  return bytes > largest_allocation ? nullptr : std::malloc(bytes);
+  return bytes > largest_allocation ? nullptr : std::calloc(bytes, 1);
 }
 void* reallocate_at_most(void* memory, std::size_t bytes) {
   return bytes > largest_allocation ? nullptr : std::realloc(memory, bytes);

@@ -96,6 +96,26 @@ ImageHeader check_png(const Bytes& file) {
   }
 }
 
+// The Huffman tables in [begin, end): class and number, how many codes of 1 to 16 bits, then their symbols.
+// The decoder keeps room for 256 symbols and believes the counts.
+void check_huffman_tables(const Bytes& file, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kLengths = 16, kMostSymbols = 256;
+  for (std::int64_t offset = begin; offset < end;) {
+    std::int64_t symbols = 0, codes = 0;  // the second in units of 2^-16 of all there are
+    for (std::int64_t bits = 1; bits <= kLengths; ++bits) {
+      if (offset + bits >= end) file.fail(offset, "a whole JPEG Huffman table expected, it is cut.");
+      const std::int64_t count = file.at(offset + bits);
+      symbols += count;
+      codes += count << (kLengths - bits);
+    }
+    if (symbols > kMostSymbols || codes > std::int64_t{1} << kLengths)
+      file.fail(offset, "a JPEG Huffman table of at most ", kMostSymbols,
+                " symbols whose codes differ expected, got ", symbols, " symbols.");
+    offset += 1 + kLengths + symbols;
+    if (offset > end) file.fail(end, "a whole JPEG Huffman table expected, it is cut.");
+  }
+}
+
 bool is_frame_header(std::uint8_t mark) {
   return mark >= 0xc0 && mark <= 0xcf && mark != 0xc4 && mark != 0xc8 && mark != 0xcc;
 }
@@ -111,7 +131,7 @@ std::int64_t next_mark(const Bytes& file, std::int64_t offset) {
 }
 
 ImageHeader check_jpeg(const Bytes& file) {
-  constexpr std::uint8_t kEndOfImage = 0xd9;
+  constexpr std::uint8_t kEndOfImage = 0xd9, kHuffmanTables = 0xc4;
   ImageHeader header{.format = ImageFormat::jpeg};
   for (std::int64_t offset = next_mark(file, 2);; offset = next_mark(file, offset)) {
     const std::uint8_t mark = file.at(offset + 1);
@@ -119,6 +139,7 @@ ImageHeader check_jpeg(const Bytes& file) {
     const std::int64_t length = file.number(offset + 2, 2, "a JPEG segment");
     if (length < 2) file.fail(offset + 2, "a JPEG segment of at least 2 bytes expected, got ", length, ".");
     file.require(offset + 2, length, "a JPEG segment");
+    if (mark == kHuffmanTables) check_huffman_tables(file, offset + 4, offset + 2 + length);
     if (is_frame_header(mark)) {
       header.height = file.number(offset + 5, 2, "a JPEG frame header");
       header.width = file.number(offset + 7, 2, "a JPEG frame header");

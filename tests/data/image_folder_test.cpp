@@ -57,6 +57,14 @@ Bytes png_claiming(std::uint32_t height, std::uint32_t width, const Bytes& raw) 
   return png;
 }
 
+// Where the segment with this mark begins.
+std::size_t find_segment(const Bytes& jpeg, std::uint8_t mark) {
+  for (std::size_t at = 2; at + 1 < jpeg.size(); ++at)
+    if (jpeg[at] == 0xff && jpeg[at + 1] == mark) return at;
+  FAIL("no such segment");
+  return 0;
+}
+
 }  // namespace
 
 TEST_CASE("data/codec/png_round_trip") {
@@ -131,14 +139,26 @@ TEST_CASE("data/codec/headers_that_promise_too_much_cost_no_memory") {
   check_error([] { decode(png_claiming(1, 1, Bytes(100'000'000))); }, {"picture", "decoder", "outofmem"});
   // A JPEG of 8x8 whose frame header is made to say 16000x4000.
   Bytes jpeg = encode_jpeg(smooth_image(8, 8, 1));
-  for (std::size_t at = 0; at + 9 < jpeg.size(); ++at)
-    if (jpeg[at] == 0xff && jpeg[at + 1] == 0xc0) {
-      jpeg[at + 5] = 16000 >> 8;
-      jpeg[at + 6] = 16000 & 255;
-      jpeg[at + 7] = 4000 >> 8;
-      jpeg[at + 8] = 4000 & 255;
-    }
+  const std::size_t frame = find_segment(jpeg, 0xc0);
+  for (const auto& [at, value] :
+       {std::pair{5, 16000 >> 8}, {6, 16000 & 255}, {7, 4000 >> 8}, {8, 4000 & 255}})
+    jpeg[frame + static_cast<std::size_t>(at)] = static_cast<std::uint8_t>(value);
   check_error([&] { decode(jpeg); }, {"a picture of 16000x4000", "the file has"});
+}
+
+TEST_CASE("data/codec/huffman_tables_that_do_not_fit_are_refused") {
+  const Bytes jpeg = encode_jpeg(smooth_image(8, 8, 1));
+  const std::size_t table = find_segment(jpeg, 0xc4) + 4;  // its class, then the counts for 1 to 16 bits
+  const auto with_count = [&](std::size_t bits, std::uint8_t count) {
+    Bytes bad = jpeg;
+    bad[table + bits] = count;
+    return bad;
+  };
+  const std::string at = "byte " + std::to_string(table) + ": ";
+  check_error([&] { decode(with_count(1, 3)); }, {at, "Huffman"});  // three codes of one bit
+  check_error([&] { decode(with_count(16, 255)); },
+              {at, "256 symbols"});  // more symbols than there is room for
+  check_error([&] { decode(with_count(16, 120)); }, {"Huffman table"});
 }
 
 TEST_CASE("data/codec/encoder_errors") {
