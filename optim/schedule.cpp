@@ -1,12 +1,15 @@
 #include "optim/schedule.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <numbers>
+#include <string>
 #include <utility>
 
 #include "core/error.h"
+#include "core/nearest_name.h"
 
 namespace replk {
 
@@ -60,10 +63,12 @@ double Schedule::learning_rate(std::int64_t step) const {
 }
 
 Kind schedule_kind(std::string_view name) {
-  if (name == "constant") return Kind::constant;
-  if (name == "step") return Kind::step;
-  if (name == "cosine") return Kind::cosine;
-  throw UsageError(str("schedule: constant, step or cosine expected, got \"", name, "\"."));
+  const std::array<std::string, 3> names = {"constant", "step", "cosine"};
+  const std::array<Kind, 3> kinds = {Kind::constant, Kind::step, Kind::cosine};
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (name == names[i]) return kinds[i];
+  throw UsageError(str("schedule: constant, step or cosine expected, got \"", name, "\". Did you mean ",
+                       nearest_name(name, names), "?"));
 }
 
 }  // namespace replk

@@ -38,7 +38,8 @@ class Schedule {
   ScheduleParams params_;
 };
 
-/// "constant", "step" or "cosine" as a kind. Throws UsageError for another name, listing the three.
+/// "constant", "step" or "cosine" as a kind. Throws UsageError for another name, listing the three and the
+/// nearest.
 ScheduleParams::Kind schedule_kind(std::string_view name);
 
 }  // namespace replk

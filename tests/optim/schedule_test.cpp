@@ -84,5 +84,5 @@ TEST_CASE("optim/schedule/errors") {
   CHECK(schedule_kind("step") == Kind::step);
   CHECK(schedule_kind("constant") == Kind::constant);
   CHECK_THROWS_AS(schedule_kind("cosin"), UsageError);
-  check_error([] { schedule_kind("cosin"); }, {"cosin", "constant", "step", "cosine"});
+  check_error([] { schedule_kind("cosin"); }, {"\"cosin\"", "constant, step or cosine", "mean cosine?"});
 }
