@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/nearest_name.h"
+#include "scripts/replk/trainer.h"
 
 namespace replk {
 namespace {
@@ -74,6 +75,8 @@ int run_command_line(CLI::App& app, int argc, const char* const* argv) {
     return fail(kExitUsage, usage_error(app, error));
   } catch (const UsageError& error) {
     return fail(kExitUsage, error.what());
+  } catch (const NonFiniteError& error) {
+    return fail(kExitNonFinite, error.what());
   } catch (const std::bad_alloc&) {
     return fail(kExitBadData, "out of memory.");
   } catch (const std::exception& error) {

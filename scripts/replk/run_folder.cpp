@@ -1,0 +1,154 @@
+#include "scripts/replk/run_folder.h"
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <system_error>
+
+#include "core/error.h"
+#include "io/atomic_file.h"
+#include "scripts/replk/svg_chart.h"
+#include "scripts/replk/text.h"
+
+namespace replk {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json row_as_json(const EpochMetrics& row) {
+  return {{"epoch", row.epoch},
+          {"step", row.step},
+          {"train_loss", number(row.train_loss)},
+          {"train_accuracy", number(row.train_accuracy)},
+          {"val_loss", number(row.val_loss)},
+          {"val_accuracy", number(row.val_accuracy)},
+          {"lr", number(row.lr)},
+          {"images_per_second", number(row.images_per_second)},
+          {"seconds", number(row.seconds)}};
+}
+
+double number_or_nan(const Json& value) {
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
+
+// Makes `path`; false when it is there already.
+bool make_folder(const fs::path& path) {
+  std::error_code error;
+  const bool made = fs::create_directory(path, error);
+  if (error) throw FileError(str(path.string(), ": cannot make this folder: ", error.message(), "."));
+  return made;
+}
+
+void make_parents(const fs::path& path) {
+  std::error_code error;
+  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
+  if (error)
+    throw FileError(str(path.parent_path().string(), ": cannot make this folder: ", error.message(), "."));
+}
+
+// The name of a data set as part of a folder's name.
+std::string short_name(const std::string& data) {
+  fs::path path(data);
+  if (!path.has_filename()) path = path.parent_path();  // "pictures/"
+  return path.filename().empty() ? "data" : path.filename().string();
+}
+
+}  // namespace
+
+std::string metrics_csv(const std::vector<EpochMetrics>& rows) {
+  std::vector<std::string> cells;
+  const Json keys = row_as_json({});
+  for (const auto& [key, value] : keys.items()) cells.push_back(key);
+  std::string text = join(cells, ",") + "\n";
+  for (const EpochMetrics& row : rows) {
+    cells.clear();
+    for (const Json& value : row_as_json(row)) cells.push_back(value.is_null() ? "" : value.dump());
+    text += join(cells, ",") + "\n";
+  }
+  return text;
+}
+
+std::string metrics_jsonl(const std::vector<EpochMetrics>& rows) {
+  std::string text;
+  for (const EpochMetrics& row : rows) text += row_as_json(row).dump() + "\n";
+  return text;
+}
+
+std::vector<EpochMetrics> read_metrics_jsonl(const std::string& text, const std::string& source) {
+  std::vector<EpochMetrics> rows;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    try {
+      const Json object = Json::parse(line);
+      rows.push_back({.epoch = object.at("epoch").get<std::int64_t>(),
+                      .step = object.at("step").get<std::int64_t>(),
+                      .train_loss = number_or_nan(object.at("train_loss")),
+                      .train_accuracy = number_or_nan(object.at("train_accuracy")),
+                      .val_loss = number_or_nan(object.at("val_loss")),
+                      .val_accuracy = number_or_nan(object.at("val_accuracy")),
+                      .lr = number_or_nan(object.at("lr")),
+                      .images_per_second = number_or_nan(object.at("images_per_second")),
+                      .seconds = number_or_nan(object.at("seconds"))});
+    } catch (const nlohmann::json::exception&) {
+      throw FileError(
+          str(source, ": line ", rows.size() + 1, ": a JSON object of an epoch's metrics expected."));
+    }
+  }
+  return rows;
+}
+
+RunFolder RunFolder::create(const std::string& out, const std::string& data, const std::string& model) {
+  if (out.empty()) {
+    for (int n = 1;; ++n) {
+      const fs::path path = fs::path("runs") / str(short_name(data), "-", model, "-", n);
+      make_parents(path);
+      if (make_folder(path)) return RunFolder(path);
+    }
+  }
+  const fs::path path(out);
+  make_parents(path);
+  std::error_code error;
+  if (!make_folder(path) && !fs::is_empty(path, error))
+    throw UsageError(str("--out: ", out, " exists already. Continue that run with --resume ", out,
+                         ", or choose another name."));
+  return RunFolder(path);
+}
+
+RunFolder RunFolder::open(const fs::path& path) {
+  std::error_code error;
+  if (!fs::exists(path / kConfigFile, error))
+    throw FileError(str(path.string(), ": a run folder with ", kConfigFile, " expected."));
+  return RunFolder(path);
+}
+
+void RunFolder::write(const char* name, const std::string& text) const {
+  write_file_atomically(file(name), std::string_view(text));
+}
+
+void RunFolder::write_metrics(const std::string& title, const std::vector<EpochMetrics>& rows) const {
+  write(kMetricsCsv, metrics_csv(rows));
+  write(kMetricsJsonl, metrics_jsonl(rows));
+  std::vector<Series> loss = {{"training", {}, {}}, {"validation", {}, {}}}, accuracy = loss;
+  for (const EpochMetrics& row : rows) {
+    const double epoch = static_cast<double>(row.epoch);
+    const double values[2][2] = {{row.train_loss, row.val_loss}, {row.train_accuracy, row.val_accuracy}};
+    for (std::size_t i = 0; i < 2; ++i) {
+      loss[i].x.push_back(epoch);
+      loss[i].y.push_back(values[0][i]);
+      accuracy[i].x.push_back(epoch);
+      accuracy[i].y.push_back(values[1][i]);
+    }
+  }
+  write(kCurvesFile, learning_curves(title, loss, accuracy));
+}
+
+void RunFolder::write_confusion(const std::string& title, const std::vector<std::string>& classes,
+                                const Evaluation& evaluation) const {
+  write(kConfusionFile, confusion_matrix(title, classes, evaluation.confusion));
+}
+
+}  // namespace replk

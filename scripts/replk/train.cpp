@@ -1,0 +1,119 @@
+#include "scripts/replk/train.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <iostream>
+#include <memory>
+
+#include "core/parallel.h"
+#include "scripts/replk/command_line.h"
+#include "scripts/replk/profile_report.h"
+#include "scripts/replk/text.h"
+#include "scripts/replk/train_run.h"
+
+namespace replk {
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// --overfit-batch: no randomness, no regularisation; if this does not reach a loss near 0, something is
+// wrong.
+int overfit_batch(TrainOptions options, Progress& progress) {
+  constexpr double kGoal = 0.01;
+  constexpr int kMostSteps = 500, kStepsBetweenLines = 50;
+  options.augment.clear();
+  options.label_smoothing = options.weight_decay = options.warmup_epochs = 0;
+  options.drop_path = 0;
+  options.schedule = "constant";
+  TrainParts parts(options);
+  progress.print(parts.describe());
+  const Interrupt interrupt;
+  parts.loader.start(0);
+  const Batch batch = *parts.loader.next();
+  StepResult result;
+  for (int step = 1; step <= kMostSteps; ++step) {
+    result = parts.trainer.step(batch);
+    const std::string line = fmt::format("step {}: loss {:.4f}", step, result.loss);
+    progress.show({line});
+    if (step == 1 || step % kStepsBetweenLines == 0) progress.print(line);
+    if (interrupt.requested()) return kExitInterrupted;
+    if (result.loss >= kGoal) continue;
+    progress.print(fmt::format("overfit-batch: loss {:.4f} after {} steps, {} of {} images right: it works",
+                               result.loss, step, result.correct, result.images));
+    return kExitOk;
+  }
+  progress.clear();
+  std::cerr << fmt::format("replk: --overfit-batch: a loss below {} expected within {} steps, got {:.4f}.",
+                           kGoal, kMostSteps, result.loss)
+            << std::endl;
+  return kExitNo;
+}
+
+// --dry-run: everything is built and one step runs; nothing is written.
+int dry_run(const TrainOptions& options, Progress& progress) {
+  TrainParts parts(options);
+  progress.print(parts.describe());
+  parts.loader.start(0);
+  const Batch batch = *parts.loader.next();
+  const Stopwatch watch;
+  const StepResult result = parts.trainer.step(batch);
+  const double seconds = watch.seconds();
+  const auto peak = static_cast<std::uint64_t>(allocator_for(Device::cpu()).stats().peak);
+  progress.print(
+      fmt::format("one step of {} images: {:.3f} s, loss {:.4f}, gradient norm {:.3g}, {} of memory",
+                  result.images, seconds, result.loss, result.gradient_norm, format_bytes(peak)));
+  progress.print("dry run: nothing was written");
+  return kExitOk;
+}
+
+int full_run(TrainOptions options, Progress& progress) {
+  TrainParts parts(options);
+  options.drop_path = parts.model.config().drop_path_rate;  // as it came out
+  progress.print(parts.describe());
+  const bool resuming = !options.resume.empty();
+  const RunFolder folder = resuming ? RunFolder::open(options.resume)
+                                    : RunFolder::create(options.out, options.data, options.model);
+  TrainRun run(parts, folder, progress);
+  if (resuming) run.resume();
+  folder.write(kConfigFile, to_json(options));
+  folder.write(kModelFile, to_json(parts.model.config()) + "\n");
+  progress.print((resuming ? "continuing in " : "saving to ") + folder.path().string());
+  return run.run();
+}
+
+}  // namespace
+
+int run_train(const TrainOptions& options) {
+  preset(options.model);  // a mistyped name is told before any data are read
+  if (options.threads > 0) set_num_threads(static_cast<int>(options.threads));
+  Progress progress(Progress::standard_output());
+  if (options.profile) Profile::enable(true);
+  const Stopwatch watch;
+  const int code = options.dry_run         ? dry_run(options, progress)
+                   : options.overfit_batch ? overfit_batch(options, progress)
+                                           : full_run(options, progress);
+  if (options.profile) progress.print(profile_report(Profile::entries(), watch.seconds()));
+  return code;
+}
+
+CLI::App* add_train_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("train", "Train a network; saves checkpoints, metrics and curves");
+  const auto given = std::make_shared<GivenFlags>();
+  add_train_flags(*command, *given);
+  command->callback([given] {
+    if (const int code = run_train(resolve_train_options(*given)); code != kExitOk)
+      throw CLI::RuntimeError(code);
+  });
+  return command;
+}
+
+}  // namespace replk

@@ -1,0 +1,25 @@
+// TrainData: the images of a run, split and prepared as its options say.
+#pragma once
+
+#include <memory>
+
+#include "data/loader.h"
+#include "scripts/replk/checkpoint.h"
+#include "scripts/replk/train_options.h"
+
+namespace replk {
+
+struct TrainData {
+  std::shared_ptr<const Dataset> train;
+  std::shared_ptr<const Dataset> validation;  // null without
+  Pipeline augmentation;                      // of training images; ends with images of the card's size
+  ModelCard card;
+};
+
+/// Opens the data set and takes validation images out of the training part (unless it is an image folder with
+/// a part for validation of its own); --limit then shortens both. Mean and standard deviation are those of
+/// the training images. Throws UsageError for a number that does not fit the data, and for images of several
+/// sizes without --image-size.
+TrainData open_train_data(const TrainOptions& options);
+
+}  // namespace replk

@@ -1,0 +1,72 @@
+// TrainOptions: everything `replk train` can be told, from its defaults, a JSON file and flags.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace replk {
+
+/// The names are those of the flags (with _ for -) and of the keys in JSON files.
+struct TrainOptions {
+  std::string data = "fashion-mnist";
+  std::string data_root;  // empty: REPLK_DATA or /usr/share/datasets
+  std::string model = "replknet-tiny";
+  std::string model_config;  // a JSON object of RepLKNetConfig options; empty: none
+  std::int64_t epochs = 10;
+  std::int64_t batch_size = 128;
+  std::string optimizer = "adamw";
+  double lr = 4e-3;
+  double weight_decay = 0.05;
+  double momentum = 0.9;  // of SGD
+  bool nesterov = false;  // of SGD
+  std::string schedule = "cosine";
+  double warmup_epochs = 0.5;
+  double min_lr = 0;
+  double step_epochs = 30;  // of the step schedule: lr times step_gamma every so many epochs
+  double step_gamma = 0.1;
+  double label_smoothing = 0.1;
+  std::optional<double> drop_path;  // none: the model's own
+  double clip_grad = 5;             // largest gradient norm; 0: not clipped
+  std::vector<std::string> augment = {"flip", "crop"};
+  std::int64_t crop_padding = 2;
+  double erase_prob = 0.25;
+  std::int64_t image_size = 0;  // 0: as the data are
+  double val_split = 0.05;      // below 1: a share of the training images; otherwise how many
+  std::int64_t limit = 0;       // train on (and validate on) at most so many images; 0: all
+  std::int64_t workers = 1;
+  std::int64_t threads = 0;  // 0: as many as there are processors
+  std::int64_t seed = 0;
+  std::string device = "cpu";
+  std::int64_t save_every = 1;  // epochs
+
+  // How this process is to go about it; not part of a run's configuration.
+  std::string out;     // empty: runs/<data>-<model>-<n>
+  std::string resume;  // a run folder
+  std::string config;  // a JSON file
+  std::int64_t stop_after = 0;
+  bool overfit_batch = false, dry_run = false, profile = false;
+};
+
+/// The flags that were written on the command line, by key, with their text.
+using GivenFlags = std::map<std::string, std::string>;
+
+/// Adds every flag to `command`; parsing fills `given`, which must outlive it.
+void add_train_flags(CLI::App& command, GivenFlags& given);
+
+/// Defaults, then the file of --config (or, with --resume, the configuration of that run), then the flags.
+/// The result is valid. Throws UsageError naming the flag or key, with the nearest one for an unknown key;
+/// FileError for a file that cannot be read; UsageError for a flag that --resume cannot change.
+TrainOptions resolve_train_options(const GivenFlags& given);
+
+/// Sets the options in a JSON object. `source` stands before errors: "fast.json: ".
+void read_train_options(TrainOptions& options, const std::string& json, const std::string& source);
+/// The configuration of a run as an indented JSON object, which --config takes.
+std::string to_json(const TrainOptions& options);
+/// Throws UsageError naming the first option that is out of its range, or unknown by name.
+void validate(const TrainOptions& options);
+
+}  // namespace replk

@@ -1,0 +1,66 @@
+#include "scripts/replk/train_parts.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "core/parallel.h"
+#include "scripts/replk/text.h"
+
+namespace replk {
+
+RepLKNetConfig network_for(const TrainOptions& options, const ModelCard& card) {
+  RepLKNetConfig config = preset(options.model);
+  config.in_channels = card.channels;
+  config.num_classes = static_cast<std::int64_t>(card.classes.size());
+  if (!options.model_config.empty()) config = config_from_json(options.model_config, config);
+  if (options.drop_path) config.drop_path_rate = *options.drop_path;
+  const auto require = [](bool condition, const auto&... message) {
+    if (!condition) throw UsageError(str("--model-config: ", message...));
+  };
+  require(config.in_channels == card.channels, "in_channels ", card.channels,
+          " expected for these images, got ", config.in_channels, ".");
+  require(std::cmp_equal(card.classes.size(), config.num_classes), "num_classes ", card.classes.size(),
+          " expected for this data set, got ", config.num_classes, ".");
+  require(!config.small_kernel_merged && !config.batch_norm_folded,
+          "a merged network cannot be trained: small_kernel_merged and batch_norm_folded must be false.");
+  try {
+    validate(config);
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    throw UsageError(str("--model-config: ", error.what()));
+  }
+  return config;
+}
+
+TrainParts::TrainParts(const TrainOptions& o) : TrainParts(o, open_train_data(o)) {}
+
+TrainParts::TrainParts(const TrainOptions& o, TrainData d)
+    : options(o),
+      data(std::move(d)),
+      model(network_for(o, data.card), static_cast<std::uint64_t>(o.seed)),
+      loader(data.train, data.augmentation,
+             {.batch_size = o.batch_size,
+              .shuffle = true,
+              // A last batch of one or two images would spoil the statistics of batch norms.
+              .drop_last = data.train->size() >= o.batch_size,
+              .workers = static_cast<int>(o.workers),
+              .seed = static_cast<std::uint64_t>(o.seed)}),
+      trainer(model, o, data.card, loader.batches()) {}
+
+std::string TrainParts::describe() {
+  const ModelCard& card = data.card;
+  std::string text =
+      fmt::format("{} ({} parameters) on {}: {} images to train on", options.model,
+                  format_count(model.parameter_count()), card.dataset, format_count(data.train->size()));
+  if (data.validation) text += fmt::format(", {} to validate", format_count(data.validation->size()));
+  text +=
+      fmt::format("; {}x{}x{}, {} classes\n", card.height, card.width, card.channels, card.classes.size());
+  text += fmt::format("{}, lr {:g} {}, {} epochs of {} steps of {} images, {} threads, seed {}",
+                      options.optimizer, options.lr, options.schedule, options.epochs,
+                      format_count(loader.batches()), options.batch_size, num_threads(), options.seed);
+  return text;
+}
+
+}  // namespace replk

@@ -1,0 +1,30 @@
+// TrainParts: everything a run is made of, whether it is a real one or a trial.
+#pragma once
+
+#include <string>
+
+#include "scripts/replk/train_data.h"
+#include "scripts/replk/trainer.h"
+
+namespace replk {
+
+/// The network for these options and images. Throws UsageError when --model-config does not fit them.
+RepLKNetConfig network_for(const TrainOptions& options, const ModelCard& card);
+
+struct TrainParts {
+  TrainOptions options;
+  TrainData data;
+  RepLKNet model;
+  Loader loader;  // of training images, shuffled
+  Trainer trainer;
+
+  /// Opens the data and builds the rest around them.
+  explicit TrainParts(const TrainOptions& options);
+  /// Two lines: network and data; optimizer and schedule.
+  std::string describe();
+
+ private:
+  TrainParts(const TrainOptions& o, TrainData d);
+};
+
+}  // namespace replk

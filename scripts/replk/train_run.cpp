@@ -1,0 +1,209 @@
+#include "scripts/replk/train_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "scripts/replk/command_line.h"
+#include "scripts/replk/text.h"
+
+namespace replk {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// What a shell takes as one word.
+std::string quoted(const std::string& word) {
+  const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+:@%,=";
+  if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
+}  // namespace
+
+TrainRun::TrainRun(TrainParts& parts, RunFolder folder, Progress& progress)
+    : parts_(parts), folder_(std::move(folder)), progress_(progress) {
+  state_.batches = parts_.loader.batches();
+  state_.images = parts_.data.train->size();
+}
+
+void TrainRun::resume() {
+  const auto path = folder_.file(kStateFile);
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
+    progress_.print(str("nothing was saved in ", folder_.path().string(), ": starting from the beginning"));
+    return;
+  }
+  TrainState saved = load_train_state(path, parts_.model, parts_.trainer.optimizer());
+  check(saved.batches == state_.batches && saved.images == state_.images, path.string(), ": an epoch of ",
+        saved.images, " images in ", saved.batches, " steps expected, the data now give ", state_.images,
+        " in ", state_.batches, ".");
+  state_ = std::move(saved);
+  saved_ = true;
+  folder_.write_metrics(title(), state_.history);
+}
+
+int TrainRun::run() {
+  const TrainOptions& options = parts_.options;
+  const std::int64_t last =
+      options.stop_after > 0 ? std::min(options.epochs, options.stop_after) : options.epochs;
+  remaining_.emplace(static_cast<double>(last * state_.batches),
+                     static_cast<double>(parts_.trainer.optimizer().steps()));
+  try {
+    while (state_.epoch < last) {
+      if (!train_epoch() || !finish_epoch()) return interrupted();
+      if (state_.epoch == last || state_.epoch % options.save_every == 0) save();
+      write_metrics();
+    }
+  } catch (const NonFiniteError& error) {
+    throw NonFiniteError(str(error.what(),
+                             saved_ ? " The last good checkpoint is " : " Nothing was saved yet",
+                             saved_ ? folder_.file(kLastFile).string() : "", "."));
+  }
+  report_end(last < options.epochs);
+  return kExitOk;
+}
+
+// The steps of an epoch, from where it stands. False when interrupted.
+bool TrainRun::train_epoch() {
+  parts_.loader.start(state_.epoch, state_.batch);
+  const double start = now();
+  double mark = start;
+  std::int64_t seen = 0;
+  while (const auto batch = parts_.loader.next()) {
+    const StepResult result = parts_.trainer.step(*batch);
+    state_.seconds += now() - mark;
+    mark = now();
+    state_.loss_sum += result.loss * static_cast<double>(result.images);
+    state_.correct += result.correct;
+    state_.seen += result.images;
+    ++state_.batch;
+    seen += result.images;
+    show(result, static_cast<double>(seen) / (mark - start));
+    if (interrupt_.requested()) return false;
+  }
+  return !interrupt_.requested();
+}
+
+// Validation, the row of metrics, the best checkpoint. False when interrupted: then validation is done again
+// when the run goes on.
+bool TrainRun::finish_epoch() {
+  parts_.trainer.check_weights();
+  const double start = now();
+  EpochMetrics row = epoch_metrics();
+  if (parts_.data.validation) {
+    evaluation_ = validate_network();
+    if (evaluation_->stopped) return false;
+    if (!std::isfinite(evaluation_->loss))
+      throw NonFiniteError(str("epoch ", row.epoch, ": the validation loss is ", evaluation_->loss, "."));
+    row.val_loss = evaluation_->loss;
+    row.val_accuracy = evaluation_->accuracy;
+  }
+  row.seconds = state_.seconds + (now() - start);
+  const double accuracy = parts_.data.validation ? row.val_accuracy : row.train_accuracy;
+  const bool best = accuracy > state_.best_accuracy;
+  if (best) {
+    state_.best_accuracy = accuracy;
+    state_.best_epoch = row.epoch;
+    save_checkpoint(folder_.file(kBestFile), parts_.model, metadata_of(parts_.data.card));
+  }
+  state_.history.push_back(row);
+  ++state_.epoch;
+  state_.batch = state_.correct = state_.seen = 0;
+  state_.loss_sum = state_.seconds = 0;
+  report(row, best);
+  return true;
+}
+
+EpochMetrics TrainRun::epoch_metrics() const {
+  const std::int64_t steps = parts_.trainer.optimizer().steps();
+  return {.epoch = state_.epoch + 1,
+          .step = steps,
+          .train_loss = state_.loss_sum / static_cast<double>(state_.seen),
+          .train_accuracy = train_accuracy(),
+          .val_loss = std::numeric_limits<double>::quiet_NaN(),
+          .val_accuracy = std::numeric_limits<double>::quiet_NaN(),
+          .lr = parts_.trainer.schedule().learning_rate(steps - 1),
+          .images_per_second = static_cast<double>(state_.seen) / state_.seconds};
+}
+
+Evaluation TrainRun::validate_network() {
+  const auto progress = [this](std::int64_t done, std::int64_t of) {
+    progress_.show({fmt::format("epoch {}/{}", state_.epoch + 1, parts_.options.epochs),
+                    fmt::format("validating {}/{}", format_count(done), format_count(of))});
+  };
+  return evaluate(parts_.model, parts_.data.validation, parts_.data.card,
+                  {.workers = static_cast<int>(parts_.options.workers), .progress = progress, .stop = [this] {
+                     return interrupt_.requested();
+                   }});
+}
+
+void TrainRun::save() {
+  parts_.trainer.check_weights();
+  save_checkpoint(folder_.file(kLastFile), parts_.model, metadata_of(parts_.data.card));
+  save_train_state(folder_.file(kStateFile), parts_.model, parts_.trainer.optimizer(), state_);
+  saved_ = true;
+}
+
+void TrainRun::write_metrics() {
+  folder_.write_metrics(title(), state_.history);
+  if (evaluation_)
+    folder_.write_confusion(fmt::format("{}, validation after epoch {}: {}", title(), state_.epoch,
+                                        format_percent(evaluation_->accuracy)),
+                            parts_.data.card.classes, *evaluation_);
+}
+
+int TrainRun::interrupted() {
+  save();
+  progress_.print(fmt::format("interrupted in epoch {} after step {} of {}; saved. To continue:\n  {}",
+                              state_.epoch + 1, state_.batch, state_.batches, resume_command()));
+  return kExitInterrupted;
+}
+
+void TrainRun::show(const StepResult& result, double images_per_second) {
+  progress_.show({fmt::format("epoch {}/{}", state_.epoch + 1, parts_.options.epochs),
+                  remaining_->text(static_cast<double>(parts_.trainer.optimizer().steps())),
+                  fmt::format("{:.0f} images/s", images_per_second),
+                  fmt::format("loss {:.4f}", state_.loss_sum / static_cast<double>(state_.seen)),
+                  "accuracy " + format_percent(train_accuracy()), fmt::format("lr {:.2e}", result.lr),
+                  fmt::format("step {}/{}", state_.batch, state_.batches)});
+}
+
+void TrainRun::report(const EpochMetrics& row, bool best) {
+  std::string line = fmt::format("epoch {}/{}  training loss {:.4f} accuracy {}", row.epoch,
+                                 parts_.options.epochs, row.train_loss, format_percent(row.train_accuracy));
+  if (parts_.data.validation)
+    line +=
+        fmt::format("  validation loss {:.4f} accuracy {}", row.val_loss, format_percent(row.val_accuracy));
+  line += fmt::format("  {:.0f} images/s  {}{}", row.images_per_second, format_duration(row.seconds),
+                      best ? "  best" : "");
+  progress_.print(line);
+}
+
+void TrainRun::report_end(bool more) {
+  progress_.print(fmt::format("{} epochs done; best {} accuracy {} in epoch {}: {}", state_.epoch,
+                              parts_.data.validation ? "validation" : "training",
+                              format_percent(state_.best_accuracy), state_.best_epoch,
+                              folder_.file(kBestFile).string()));
+  if (more) progress_.print("stopped as --stop-after says. To continue:\n  " + resume_command());
+}
+
+double TrainRun::train_accuracy() const {
+  return static_cast<double>(state_.correct) / static_cast<double>(state_.seen);
+}
+
+std::string TrainRun::title() const { return parts_.options.model + " on " + parts_.data.card.dataset; }
+
+std::string TrainRun::resume_command() const {
+  return "replk train --resume " + quoted(folder_.path().string());
+}
+
+}  // namespace replk
