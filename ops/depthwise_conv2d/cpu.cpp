@@ -115,26 +115,38 @@ void depthwise_conv2d_backward_bias(const DepthwiseConv2dGeometry& g, const Tens
 
 void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                               const Tensor& bias, Tensor& y) {
-  if (g.variant == DepthwiseKernel::naive)
-    depthwise_conv2d_forward_naive(g, x, weight, bias, y);
-  else
-    depthwise_conv2d_forward_direct(g, x, weight, bias, y);
+  switch (g.variant) {
+    case DepthwiseKernel::naive:
+      return depthwise_conv2d_forward_naive(g, x, weight, bias, y);
+    case DepthwiseKernel::fft:
+      return depthwise_conv2d_forward_fft(g, x, weight, bias, y);
+    default:
+      return depthwise_conv2d_forward_direct(g, x, weight, bias, y);
+  }
 }
 
 void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
                                      GradTarget dx) {
-  if (g.variant == DepthwiseKernel::naive)
-    depthwise_conv2d_backward_input_naive(g, weight, dy, dx);
-  else
-    depthwise_conv2d_backward_input_direct(g, weight, dy, dx);
+  switch (g.variant) {
+    case DepthwiseKernel::naive:
+      return depthwise_conv2d_backward_input_naive(g, weight, dy, dx);
+    case DepthwiseKernel::fft:
+      return depthwise_conv2d_backward_input_fft(g, weight, dy, dx);
+    default:
+      return depthwise_conv2d_backward_input_direct(g, weight, dy, dx);
+  }
 }
 
 void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
                                       GradTarget dweight) {
-  if (g.variant == DepthwiseKernel::naive)
-    depthwise_conv2d_backward_weight_naive(g, x, dy, dweight);
-  else
-    depthwise_conv2d_backward_weight_direct(g, x, dy, dweight);
+  switch (g.variant) {
+    case DepthwiseKernel::naive:
+      return depthwise_conv2d_backward_weight_naive(g, x, dy, dweight);
+    case DepthwiseKernel::fft:
+      return depthwise_conv2d_backward_weight_fft(g, x, dy, dweight);
+    default:
+      return depthwise_conv2d_backward_weight_direct(g, x, dy, dweight);
+  }
 }
 
 }  // namespace replk::cpu

@@ -29,6 +29,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "ops/depthwise_conv2d/plane_lanes-inl.h"
+
 #ifndef REPLK_DEPTHWISE_DIRECT_ONCE
 #define REPLK_DEPTHWISE_DIRECT_ONCE
 namespace replk::cpu {
@@ -119,49 +121,7 @@ HWY_BEFORE_NAMESPACE();
 namespace replk::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Loads one 128-bit block from each of several planes: block b of the vector comes from planes[b * step] +
-// at.
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE hn::Vec<D> load_blocks(D d, const T* const* planes, std::int64_t step, std::int64_t at) {
-  if constexpr (HWY_MAX_BYTES == 16 || hn::MaxLanes(D()) * sizeof(T) == 16) {
-    return hn::LoadU(d, planes[0] + at);
-  } else {
-    const hn::Half<D> half;
-    constexpr std::int64_t kBlocks = hn::MaxLanes(D()) * sizeof(T) / 16;
-    return hn::Combine(d, load_blocks(half, planes + kBlocks / 2 * step, step, at),
-                       load_blocks(half, planes, step, at));
-  }
-}
-
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE void store_blocks(D d, hn::Vec<D> v, T* const* planes, std::int64_t step, std::int64_t lanes,
-                             std::int64_t at, bool accumulate) {
-  if constexpr (HWY_MAX_BYTES == 16 || hn::MaxLanes(D()) * sizeof(T) == 16) {
-    if (lanes <= 0) return;
-    if (accumulate) v = hn::Add(v, hn::LoadU(d, planes[0] + at));
-    hn::StoreU(v, d, planes[0] + at);
-  } else {
-    const hn::Half<D> half;
-    constexpr std::int64_t kBlocks = hn::MaxLanes(D()) * sizeof(T) / 16;
-    const std::int64_t offset = kBlocks / 2 * step;
-    store_blocks(half, hn::LowerHalf(half, v), planes, step, lanes, at, accumulate);
-    store_blocks(half, hn::UpperHalf(half, v), planes + offset, step, lanes - offset, at, accumulate);
-  }
-}
-
-// Transposes the square of elements that lie in the same 128-bit block of as many vectors.
-template <class D>
-HWY_INLINE void transpose_blocks(D d, hn::Vec<D>* v) {
-  if constexpr (sizeof(hn::TFromD<D>) == 8) {
-    const auto low = hn::InterleaveLower(d, v[0], v[1]), high = hn::InterleaveUpper(d, v[0], v[1]);
-    v[0] = low, v[1] = high;
-  } else {
-    const auto a = hn::InterleaveLower(d, v[0], v[2]), b = hn::InterleaveLower(d, v[1], v[3]);
-    const auto e = hn::InterleaveUpper(d, v[0], v[2]), f = hn::InterleaveUpper(d, v[1], v[3]);
-    v[0] = hn::InterleaveLower(d, a, b), v[1] = hn::InterleaveUpper(d, a, b);
-    v[2] = hn::InterleaveLower(d, e, f), v[3] = hn::InterleaveUpper(d, e, f);
-  }
-}
+namespace {
 
 // Lanes to planes and back, for one group at a time, and the correlation in between.
 template <class T>
@@ -170,7 +130,6 @@ class DirectKernel {
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
   static constexpr std::int64_t kLanes = hn::MaxLanes(D());
-  static constexpr std::int64_t kBlock = 16 / sizeof(T);  // elements of a plane that one transposition moves
   static constexpr int kWidestTile = HWY_TARGET == HWY_AVX3 ? 14 : 8;  // 32 vector registers or 16
 
   explicit DirectKernel(const Correlation& c)
@@ -194,7 +153,11 @@ class DirectKernel {
     pack(planes, lanes, c_.b.h * c_.b.w, b_places_, b_.template data<T>());
   }
   void store_out(T* planes, std::int64_t lanes, bool accumulate) {
-    unpack(planes, lanes, c_.out.h * c_.out.w, accumulate);
+    const std::int64_t pixels = c_.out.h * c_.out.w;
+    T* plane[kLanes];
+    for (std::int64_t lane = 0; lane < kLanes; ++lane)
+      plane[lane] = lane < lanes ? planes + lane * pixels : nullptr;
+    lanes_to_planes(D(), out(), out_places_.data(), plane, pixels, accumulate);
   }
 
   // Every lane of A is the kernel of its plane's channel, rotated by 180 degrees for the input gradient.
@@ -234,45 +197,10 @@ class DirectKernel {
   // Lanes past the last plane repeat it: nobody reads them, and no load needs a mask.
   static void pack(const T* planes, std::int64_t lanes, std::int64_t pixels,
                    const std::vector<std::int64_t>& to, T* out) {
-    const D d;
     const T* plane[kLanes];
     for (std::int64_t lane = 0; lane < kLanes; ++lane)
       plane[lane] = planes + std::min(lane, lanes - 1) * pixels;
-    const auto move = [&](std::int64_t at) HWY_ATTR {
-      V v[kBlock];
-      for (std::int64_t k = 0; k < kBlock; ++k) v[k] = load_blocks(d, plane + k, kBlock, at);
-      transpose_blocks(d, v);
-      for (std::int64_t k = 0; k < kBlock; ++k)
-        hn::Store(v[k], d, out + to[static_cast<std::size_t>(at + k)]);
-    };
-    if (pixels < kBlock) {
-      for (std::int64_t at = 0; at < pixels; ++at)
-        for (std::int64_t lane = 0; lane < kLanes; ++lane)
-          out[to[static_cast<std::size_t>(at)] + lane] = plane[lane][at];
-      return;
-    }
-    for (std::int64_t at = 0; at + kBlock <= pixels; at += kBlock) move(at);
-    if (pixels % kBlock) move(pixels - kBlock);
-  }
-
-  void unpack(T* planes, std::int64_t lanes, std::int64_t pixels, bool accumulate) {
-    const D d;
-    const T* from = out();
-    T* plane[kLanes];
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) plane[lane] = planes + lane * pixels;
-    std::int64_t at = 0;
-    for (; at + kBlock <= pixels; at += kBlock) {
-      V v[kBlock];
-      for (std::int64_t k = 0; k < kBlock; ++k) v[k] = hn::Load(d, from + out_place(at + k));
-      transpose_blocks(d, v);
-      for (std::int64_t k = 0; k < kBlock; ++k)
-        store_blocks(d, v[k], plane + k, kBlock, lanes - k, at, accumulate);
-    }
-    for (; at < pixels; ++at)
-      for (std::int64_t lane = 0; lane < lanes; ++lane) {
-        const T value = from[out_place(at) + lane];
-        plane[lane][at] = accumulate ? plane[lane][at] + value : value;
-      }
+    planes_to_lanes(D(), plane, pixels, to.data(), out);
   }
 
   // acc[i] += sum over j < kTaps of a[j] * b[i + j]
@@ -465,6 +393,7 @@ void backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Te
   });
 }
 
+}  // namespace
 }  // namespace replk::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

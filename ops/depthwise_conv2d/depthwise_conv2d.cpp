@@ -44,6 +44,10 @@ DepthwiseConv2dGeometry DepthwiseConv2dGeometry::of(const Tensor& x, const Tenso
                             .variant = params.kernel};
   g.output.h = output_extent("H", g.input.h, g.kernel.h, g.stride.h, g.padding.h, g.dilation.h);
   g.output.w = output_extent("W", g.input.w, g.kernel.w, g.stride.w, g.padding.w, g.dilation.w);
+  check(g.variant != DepthwiseKernel::fft || cpu::depthwise_fft_applies(g),
+        "depthwise_conv2d: the fft kernel needs stride 1, ",
+        "dilation 1 and transforms of at most 2520 points, got stride ", g.stride, ", dilation ", g.dilation,
+        ", x ", x.shape(), ", kernel ", g.kernel, ". Leave the choice automatic.");
   if (g.variant == DepthwiseKernel::automatic) g.variant = choose_depthwise_kernel(g);
   return g;
 }
@@ -51,7 +55,7 @@ DepthwiseConv2dGeometry DepthwiseConv2dGeometry::of(const Tensor& x, const Tenso
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry&) { return DepthwiseKernel::direct; }
 
 const char* name_of(DepthwiseKernel kernel) {
-  static constexpr const char* kNames[] = {"automatic", "naive", "direct"};
+  static constexpr const char* kNames[] = {"automatic", "naive", "direct", "fft"};
   return kNames[static_cast<int>(kernel)];
 }
 

@@ -6,7 +6,7 @@
 namespace replk {
 
 /// Which CPU kernel runs. `automatic` asks choose_depthwise_kernel; the others force one (tests, benchmarks).
-enum class DepthwiseKernel { automatic, naive, direct };
+enum class DepthwiseKernel { automatic, naive, direct, fft };
 
 struct DepthwiseConv2dParams {
   Extent2d stride = 1;
@@ -40,7 +40,7 @@ struct DepthwiseConv2dGeometry {
 
 /// The kernel that runs for this geometry, never `automatic`.
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g);
-/// "naive", "direct"
+/// "naive", "direct", "fft"
 const char* name_of(DepthwiseKernel kernel);
 
 namespace cpu {
@@ -71,6 +71,14 @@ void depthwise_conv2d_backward_input_direct(const DepthwiseConv2dGeometry& g, co
                                             const Tensor& dy, GradTarget dx);
 void depthwise_conv2d_backward_weight_direct(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                              const Tensor& dy, GradTarget dweight);
+/// Stride 1, dilation 1, and no transform longer than 2520 points.
+bool depthwise_fft_applies(const DepthwiseConv2dGeometry& g);
+void depthwise_conv2d_forward_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                  const Tensor& bias, Tensor& y);
+void depthwise_conv2d_backward_input_fft(const DepthwiseConv2dGeometry& g, const Tensor& weight,
+                                         const Tensor& dy, GradTarget dx);
+void depthwise_conv2d_backward_weight_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
+                                          GradTarget dweight);
 
 }  // namespace cpu
 

@@ -1,7 +1,7 @@
 // Times depthwise_conv2d over the shapes of RepLKNet-31B (or those given) and prints, per pass, milliseconds
 // and GFLOP/s counting only taps inside the image, beside what this machine can do at most.
 //
-//   depthwise_bench [--threads T] [--batch N] [--kernel direct|naive] [C H W K]...
+//   depthwise_bench [--threads T] [--batch N] [--kernel fft|direct|naive] [C H W K]...
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -57,6 +57,13 @@ void bench(std::int64_t batch, std::int64_t channels, std::int64_t h, std::int64
               flops / input / 1e6, flops / weights / 1e6);
 }
 
+DepthwiseKernel kernel_named(const std::string& name) {
+  for (const auto kernel : {DepthwiseKernel::naive, DepthwiseKernel::direct, DepthwiseKernel::fft})
+    if (name == name_of(kernel)) return kernel;
+  std::fprintf(stderr, "depthwise_bench: no kernel '%s'\n", name.c_str());
+  std::exit(2);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -70,7 +77,7 @@ int main(int argc, char** argv) {
     else if (word == "--batch" && i + 1 < argc)
       batch = std::atoll(argv[++i]);
     else if (word == "--kernel" && i + 1 < argc)
-      kernel = !std::strcmp(argv[++i], "naive") ? DepthwiseKernel::naive : DepthwiseKernel::direct;
+      kernel = kernel_named(argv[++i]);
     else
       numbers.push_back(std::atoll(word.c_str()));
   }

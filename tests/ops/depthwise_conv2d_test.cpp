@@ -58,8 +58,13 @@ void check_case(const Case& c) {
        .linear_in = c.bias ? std::vector<int>{} : std::vector<int>{0, 1}});
 }
 
-void check_both(Case c) {
-  for (const DepthwiseKernel kernel : {DepthwiseKernel::naive, DepthwiseKernel::direct}) {
+// Every kernel that applies.
+void check_kernels(Case c) {
+  for (const DepthwiseKernel kernel :
+       {DepthwiseKernel::naive, DepthwiseKernel::direct, DepthwiseKernel::fft}) {
+    if (kernel == DepthwiseKernel::fft &&
+        (c.params.stride != Extent2d(1) || c.params.dilation != Extent2d(1)))
+      continue;
     c.params.kernel = kernel;
     check_case(c);
   }
@@ -69,35 +74,35 @@ void check_both(Case c) {
 
 TEST_CASE("ops/depthwise_conv2d/same_padding") {
   // Kernels below, at and beyond the map; maps around every tile width; batches around every vector length.
-  check_both({{3, 2, 6, 5}, 3, {.padding = 1}});
-  check_both({{2, 17, 7, 7}, 13, {.padding = 6}});
-  check_both({{1, 1, 9, 14}, 5, {.padding = 2}, true});
-  check_both({{5, 3, 8, 15}, 7, {.padding = 3}});
-  check_both({{2, 16, 4, 28}, 9, {.padding = 4}, true});
-  check_both({{33, 1, 5, 3}, 5, {.padding = 2}, true});
-  check_both({{2, 1, 3, 2}, 31, {.padding = 15}});
-  check_both({{1, 4, 17, 16}, 21, {.padding = 10}});
-  check_both({{1, 2, 1, 1}, 51, {.padding = 25}, true});
-  check_both({{2, 9, 1, 40}, {1, 31}, {.padding = {0, 15}}});
-  check_both({{2, 2, 20, 6}, {51, 5}, {.padding = {25, 2}}});
+  check_kernels({{3, 2, 6, 5}, 3, {.padding = 1}});
+  check_kernels({{2, 17, 7, 7}, 13, {.padding = 6}});
+  check_kernels({{1, 1, 9, 14}, 5, {.padding = 2}, true});
+  check_kernels({{5, 3, 8, 15}, 7, {.padding = 3}});
+  check_kernels({{2, 16, 4, 28}, 9, {.padding = 4}, true});
+  check_kernels({{33, 1, 5, 3}, 5, {.padding = 2}, true});
+  check_kernels({{2, 1, 3, 2}, 31, {.padding = 15}});
+  check_kernels({{1, 4, 17, 16}, 21, {.padding = 10}});
+  check_kernels({{1, 2, 1, 1}, 51, {.padding = 25}, true});
+  check_kernels({{2, 9, 1, 40}, {1, 31}, {.padding = {0, 15}}});
+  check_kernels({{2, 2, 20, 6}, {51, 5}, {.padding = {25, 2}}});
 }
 
 TEST_CASE("ops/depthwise_conv2d/other_padding") {
-  check_both({{2, 3, 9, 8}, 1, {}});
-  check_both({{2, 3, 9, 8}, 4, {.padding = 1}});
-  check_both({{2, 3, 9, 8}, 6, {.padding = {3, 0}}, true});
-  check_both({{2, 3, 9, 11}, 5, {}});
-  check_both(
+  check_kernels({{2, 3, 9, 8}, 1, {}});
+  check_kernels({{2, 3, 9, 8}, 4, {.padding = 1}});
+  check_kernels({{2, 3, 9, 8}, 6, {.padding = {3, 0}}, true});
+  check_kernels({{2, 3, 9, 11}, 5, {}});
+  check_kernels(
       {{2, 3, 5, 5}, 3, {.padding = 4}});  // wider than the kernel: its outermost outputs see only zeros
 }
 
 TEST_CASE("ops/depthwise_conv2d/stride_and_dilation") {
-  check_both({{3, 2, 9, 8}, 3, {.stride = 2, .padding = 1}});
-  check_both({{2, 17, 14, 14}, 3, {.stride = 2, .padding = 1}, true});
-  check_both({{2, 2, 11, 7}, {5, 7}, {.stride = {3, 2}, .padding = {2, 3}}});
-  check_both({{2, 2, 11, 12}, 5, {.padding = 6, .dilation = 3}});
-  check_both({{2, 2, 11, 12}, {3, 4}, {.stride = {1, 2}, .padding = {2, 3}, .dilation = {2, 1}}, true});
-  check_both({{1, 1, 9, 10}, 2, {.stride = 4, .padding = 0}});  // some inputs are read by no output
+  check_kernels({{3, 2, 9, 8}, 3, {.stride = 2, .padding = 1}});
+  check_kernels({{2, 17, 14, 14}, 3, {.stride = 2, .padding = 1}, true});
+  check_kernels({{2, 2, 11, 7}, {5, 7}, {.stride = {3, 2}, .padding = {2, 3}}});
+  check_kernels({{2, 2, 11, 12}, 5, {.padding = 6, .dilation = 3}});
+  check_kernels({{2, 2, 11, 12}, {3, 4}, {.stride = {1, 2}, .padding = {2, 3}, .dilation = {2, 1}}, true});
+  check_kernels({{1, 1, 9, 10}, 2, {.stride = 4, .padding = 0}});  // some inputs are read by no output
 }
 
 TEST_CASE("ops/depthwise_conv2d/errors") {
@@ -114,6 +119,9 @@ TEST_CASE("ops/depthwise_conv2d/errors") {
       },
       {"no output", "reaching over 11", "padding 5"});
   check_error([&] { depthwise_conv2d(x, w, {}, {.stride = 0}); }, {"stride >= 1"});
+  check_error(
+      [&] { depthwise_conv2d(x, w, {}, {.stride = 2, .padding = 1, .kernel = DepthwiseKernel::fft}); },
+      {"fft", "stride 1", "2x2"});
   check_error([&] { depthwise_conv2d(x, w, random_tensor({5}, 3)); }, {"bias (4)", "(5)"});
   check_error(
       [&] {
