@@ -357,9 +357,8 @@ void weight_gradient(const DepthwiseConv2dGeometry& g, const T* x, const T* dy, 
       for (std::int64_t tap = 0; tap < g.taps(); ++tap) {
         const T* lane = kernel.out() + kernel.out_place(tap);
         for (std::int64_t k = 0; k < channels; ++k) {
-          T sum = 0;
-          for (std::int64_t s = 0; s < samples; ++s) sum += lane[k * samples + s];
-          sums[static_cast<std::size_t>(k * g.taps() + tap)] += sum;
+          sums[static_cast<std::size_t>(k * g.taps() + tap)] +=
+              sum_lanes(hn::ScalableTag<T>(), lane, k * samples, samples);
         }
       }
     }

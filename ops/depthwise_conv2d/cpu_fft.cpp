@@ -500,13 +500,11 @@ void weight_gradient(const DepthwiseConv2dGeometry& g, const T* x, const T* dy, 
           for (std::int64_t v = 0; v < g.kernel.w; ++v) {
             const T* lanes = sum.data() + modulo(u - g.padding.h, shape.h.value) * sum.row_size() +
                              modulo(v - g.padding.w, shape.w.value) * 2 * kLanes;
-            T total = 0;
-            if (groups.pairs_channels) {
-              total = lanes[k];  // real parts of kLanes channels, then imaginary parts of as many more
-            } else {
-              for (std::int64_t s = 0; s < groups.lanes_per_channel; ++s)
-                total += lanes[k * groups.lanes_per_channel + s];
-            }
+            // Pairs of channels: real parts of kLanes channels, then imaginary parts of as many more.
+            const T total = groups.pairs_channels
+                                ? lanes[k]
+                                : sum_lanes(hn::ScalableTag<T>(), lanes, k * groups.lanes_per_channel,
+                                            groups.lanes_per_channel);
             T& to = dweight[(channel + k) * g.taps() + u * g.kernel.w + v];
             to = accumulate ? to + scale * total : scale * total;
           }

@@ -56,7 +56,7 @@ DepthwiseConv2dGeometry DepthwiseConv2dGeometry::of(const Tensor& x, const Tenso
 
 // The direct kernel pays for every tap inside the image, the FFT kernel for the map alone.
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g) {
-  constexpr double kCrossover = 120;  // measured: K = 13 at 28x28 and 56x56, K = 27 at 14x14; never at 7x7
+  constexpr double kCrossover = 70;  // measured: K = 9 at 28x28 and 56x56, K = 13 at 14x14; never at 7x7
   const auto taps_per_output = [](std::int64_t input, std::int64_t output, std::int64_t kernel,
                                   std::int64_t padding) {
     double taps = 0;

@@ -99,6 +99,15 @@ void lanes_to_planes(D d, const T* in, const std::int64_t* from, T* const* plane
       if (planes[lane]) planes[lane][at] = in[from[at] + lane] + (accumulate ? planes[lane][at] : T(0));
 }
 
+// The sum of `count` neighbouring lanes at an aligned vector's lane `first`.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE T sum_lanes(D d, const T* vector, std::int64_t first, std::int64_t count) {
+  if (count == hn::MaxLanes(D())) return hn::GetLane(hn::SumOfLanes(d, hn::Load(d, vector)));
+  T sum = 0;
+  for (std::int64_t lane = first; lane < first + count; ++lane) sum += vector[lane];
+  return sum;
+}
+
 }  // namespace replk::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
