@@ -1,9 +1,15 @@
 // replk: trains, evaluates and explains RepLKNet from the command line.
 #include "scripts/replk/command_line.h"
+#include "scripts/replk/commands.h"
 #include "scripts/replk/train.h"
 
 int main(int argc, char** argv) {
   CLI::App app("RepLK trains, evaluates and merges RepLKNet, the network with 31x31 kernels.", "replk");
   replk::add_train_command(app);
+  replk::add_eval_command(app);
+  replk::add_predict_command(app);
+  replk::add_reparam_command(app);
+  replk::add_summary_command(app);
+  replk::add_data_command(app);
   return replk::run_command_line(app, argc, argv);
 }

@@ -1,0 +1,154 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "io/atomic_file.h"
+#include "scripts/replk/commands.h"
+#include "scripts/replk/common_flags.h"
+#include "scripts/replk/evaluate.h"
+#include "scripts/replk/progress.h"
+#include "scripts/replk/svg_chart.h"
+#include "scripts/replk/table.h"
+#include "scripts/replk/text.h"
+
+namespace replk {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct EvalFlags {
+  std::string checkpoint, confusion;
+  DataFlags data;
+  std::int64_t batch_size = 256;
+  int workers = 1;
+  bool json = false;
+};
+
+// One class's row of the confusion matrix.
+struct ClassResult {
+  std::int64_t images = 0, right = 0;
+  std::size_t mistaken_for = 0;  // the most frequent wrong answer
+  std::int64_t mistakes = 0;     // how often
+  double accuracy() const {
+    return images > 0 ? static_cast<double>(right) / static_cast<double>(images) : std::nan("");
+  }
+};
+
+std::vector<ClassResult> by_class(const Evaluation& evaluation, std::size_t classes) {
+  std::vector<ClassResult> results(classes);
+  for (std::size_t label = 0; label < classes; ++label) {
+    ClassResult& result = results[label];
+    for (std::size_t predicted = 0; predicted < classes; ++predicted) {
+      const std::int64_t count = evaluation.confusion[label * classes + predicted];
+      result.images += count;
+      if (predicted == label)
+        result.right = count;
+      else if (count > result.mistakes) {
+        result.mistaken_for = predicted;
+        result.mistakes = count;
+      }
+    }
+  }
+  return results;
+}
+
+void print_text(const TrainedModel& trained, const std::string& data, const Evaluation& evaluation) {
+  fmt::print("{} ({}) on {}\n\n", trained.card.model, trained.path.string(), data);
+  Table numbers({{"images"}, {format_count(evaluation.images)}});
+  numbers.add({"accuracy", format_percent(evaluation.accuracy)});
+  numbers.add({"top 5", format_percent(evaluation.top5)});
+  numbers.add({"loss", fmt::format("{:.4f}", evaluation.loss)});
+  numbers.add(
+      {"speed", fmt::format("{} images/s ({})", format_count(std::llround(evaluation.images_per_second)),
+                            format_duration(evaluation.seconds))});
+  fmt::print("{}\n", numbers.text());
+
+  const auto& names = trained.card.classes;
+  using enum Table::Align;
+  Table table({{"class"}, {"images", right}, {"accuracy", right}, {"most often taken for"}});
+  const auto results = by_class(evaluation, names.size());
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const ClassResult& result = results[i];
+    table.add({printable(names[i]), format_count(result.images), format_percent(result.accuracy(), 1),
+               result.mistakes == 0 ? "-"
+                                    : fmt::format("{} ({})", printable(names[result.mistaken_for]),
+                                                  format_percent(static_cast<double>(result.mistakes) /
+                                                                     static_cast<double>(result.images),
+                                                                 1))});
+  }
+  fmt::print("{}", table.text());
+}
+
+void print_json(const TrainedModel& trained, const std::string& data, const Evaluation& evaluation) {
+  Json classes = Json::array();
+  const auto results = by_class(evaluation, trained.card.classes.size());
+  for (std::size_t i = 0; i < results.size(); ++i)
+    classes.push_back({{"class", trained.card.classes[i]},
+                       {"images", results[i].images},
+                       {"accuracy", results[i].accuracy()}});
+  const Json result = {{"checkpoint", trained.path.string()},
+                       {"model", trained.card.model},
+                       {"data", data},
+                       {"images", evaluation.images},
+                       {"accuracy", evaluation.accuracy},
+                       {"top5", evaluation.top5},
+                       {"loss", evaluation.loss},
+                       {"seconds", evaluation.seconds},
+                       {"images_per_second", evaluation.images_per_second},
+                       {"classes", classes}};
+  fmt::print("{}\n", result.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+void run_eval(const EvalFlags& flags) {
+  const TrainedModel trained = load_trained(flags.checkpoint);
+  const auto dataset = flags.data.open(trained.card.dataset);
+  check_classes(*dataset, trained.card);
+  Evaluation evaluation;
+  {
+    Progress progress;
+    const RemainingTime remaining(static_cast<double>(dataset->size()));
+    evaluation = evaluate(*trained.model, dataset, trained.card,
+                          {.batch_size = flags.batch_size,
+                           .workers = flags.workers,
+                           .progress = [&](std::int64_t done, std::int64_t of) {
+                             const double images = static_cast<double>(done);
+                             progress.show({fmt::format("{}/{} images", done, of), remaining.text(images),
+                                            fmt::format("{:.0f} images/s", images / remaining.elapsed())});
+                           }});
+  }
+  const std::string& data = dataset->name();
+  if (flags.json)
+    print_json(trained, data, evaluation);
+  else
+    print_text(trained, data, evaluation);
+  if (flags.confusion.empty()) return;
+  write_file_atomically(flags.confusion,
+                        std::string_view(confusion_matrix(trained.card.model + " on " + data,
+                                                          trained.card.classes, evaluation.confusion)));
+  if (!flags.json) fmt::print("\nconfusion matrix: {}\n", flags.confusion);
+}
+
+}  // namespace
+
+CLI::App* add_eval_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("eval", "Accuracy and loss of a trained network on a data set");
+  const auto flags = std::make_shared<EvalFlags>();
+  command->add_option("checkpoint", flags->checkpoint, "A checkpoint, or the folder of a run")->required();
+  add_data_flags(*command, flags->data);
+  command->add_option("--batch-size", flags->batch_size, "Images at a time")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  command->add_option("--workers", flags->workers, "Threads that prepare images")
+      ->check(CLI::Range(0, 256))
+      ->capture_default_str();
+  command->add_flag("--json", flags->json, "Print JSON");
+  command->add_option("--confusion", flags->confusion, "Write the confusion matrix to this SVG file");
+  add_threads_flag(*command);
+  command->callback([flags] { run_eval(*flags); });
+  return command;
+}
+
+}  // namespace replk

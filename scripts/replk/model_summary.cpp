@@ -1,0 +1,104 @@
+#include "scripts/replk/model_summary.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "scripts/replk/text.h"
+
+namespace replk {
+namespace {
+
+// The block that a layer belongs to: "stages.0.blocks.1", "transitions.0", "stem", "norm", "head".
+std::string block_of(const std::string& path) {
+  const int parts = path.starts_with("stages.") ? 4 : path.starts_with("transitions.") ? 2 : 1;
+  std::size_t end = 0;
+  for (int i = 0; i < parts && end != path.npos; ++i) end = path.find('.', i == 0 ? 0 : end + 1);
+  return path.substr(0, end);
+}
+
+// What the layers of one block have in common.
+struct Block {
+  LayerRow row;
+  std::vector<std::string> depthwise_kernels;
+  std::int64_t layers = 0, convolutions = 0;
+  const Module* module = nullptr;  // of the block itself, where it is one
+};
+
+std::string kind_of(const Block& block) {
+  if (dynamic_cast<const RepLKBlock*>(block.module))
+    return "RepLK block " + join(block.depthwise_kernels, " + ");
+  if (dynamic_cast<const ConvFFN*>(block.module)) return "ConvFFN";
+  if (block.layers == 1) return block.row.kind;
+  return fmt::format("{} convolutions", block.convolutions);
+}
+
+class Collector {
+ public:
+  void see(Module& module, const Shape& in, const Shape& out) {
+    const std::string name = block_of(module.path());
+    if (name.empty()) return;  // the network itself
+    if (!blocks_.contains(name)) order_.push_back(name);
+    Block& block = blocks_[name];
+    block.row.path = name;
+    block.row.output = out;
+    if (module.path() == name) block.module = &module;
+    if (!module.describe().empty()) add_layer(module, in, out, block);
+  }
+
+  ModelSummary take() {
+    for (const std::string& name : order_) {
+      Block& block = blocks_[name];
+      if (block.layers == 0) continue;  // a container of blocks
+      block.row.kind = kind_of(block);
+      summary_.blocks.push_back(block.row);
+    }
+    return std::move(summary_);
+  }
+
+ private:
+  void add_layer(Module& module, const Shape& in, const Shape& out, Block& block) {
+    const LayerRow row{.path = module.path(),
+                       .kind = module.describe(),
+                       .output = out,
+                       .parameters = module.parameter_count(),
+                       .macs = module.macs(in, out)};
+    block.row.kind = row.kind;
+    block.row.parameters += row.parameters;
+    block.row.macs += row.macs;
+    ++block.layers;
+    summary_.macs += row.macs;
+    if (const auto* conv = dynamic_cast<const Conv2d*>(&module)) {
+      ++block.convolutions;
+      if (conv->depthwise()) {
+        summary_.depthwise_macs += row.macs;
+        block.depthwise_kernels.push_back(str(conv->options().kernel));
+      } else if (conv->options().kernel == Extent2d(1)) {
+        summary_.pointwise_macs += row.macs;
+      }
+    }
+    summary_.layers.push_back(row);
+  }
+
+  ModelSummary summary_;
+  std::vector<std::string> order_;
+  std::map<std::string, Block> blocks_;
+};
+
+}  // namespace
+
+ModelSummary summarize(RepLKNet& model, std::int64_t height, std::int64_t width) {
+  model.eval();
+  Collector collector;
+  {
+    const ModuleObserver observer([&](Module& module, const Variable& in, const Variable& out) {
+      collector.see(module, in.shape(), out.shape());
+    });
+    model(Tensor::zeros({model.config().in_channels, 1, height, width}));
+  }
+  ModelSummary summary = collector.take();
+  summary.parameters = model.parameter_count();
+  return summary;
+}
+
+}  // namespace replk

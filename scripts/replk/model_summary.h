@@ -1,0 +1,31 @@
+// Where a network's parameters and multiply-adds are, layer by layer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/replknet.h"
+
+namespace replk {
+
+/// A row of the table: one layer, or one block.
+struct LayerRow {
+  std::string path;  // "stages.0.blocks.1.pw1.conv"
+  std::string kind;  // "conv 1x1", "RepLK block 31x31 + 5x5"
+  Shape output;      // for one image, (C, N, H, W) or (N, classes)
+  std::int64_t parameters = 0, macs = 0;
+};
+
+struct ModelSummary {
+  std::vector<LayerRow> layers;  // every layer with parameters, in the order in which they ran
+  std::vector<LayerRow> blocks;  // the same by block; what runs outside of blocks by its place in the network
+  std::int64_t parameters = 0;   // of the whole network
+  std::int64_t macs = 0;         // multiply-adds for one image
+  std::int64_t depthwise_macs = 0, pointwise_macs = 0;  // depth-wise and 1x1 convolutions
+};
+
+/// Runs the network in eval mode on one black image of height x width and adds up what ran.
+ModelSummary summarize(RepLKNet& model, std::int64_t height, std::int64_t width);
+
+}  // namespace replk

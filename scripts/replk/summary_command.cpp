@@ -1,0 +1,131 @@
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "scripts/replk/checkpoint.h"
+#include "scripts/replk/commands.h"
+#include "scripts/replk/common_flags.h"
+#include "scripts/replk/model_summary.h"
+#include "scripts/replk/table.h"
+#include "scripts/replk/text.h"
+
+namespace replk {
+namespace {
+
+struct SummaryFlags {
+  std::string model;
+  std::int64_t image_size = 0;
+  bool layers = false;
+};
+
+struct Subject {
+  std::string name;
+  std::unique_ptr<RepLKNet> model;
+  std::int64_t height, width;  // of the images it is made for
+};
+
+// Presets of the paper shrink images 32 times and are made for 224 pixels, the small ones for 28.
+std::int64_t usual_size(const RepLKNet& model) { return model.total_stride() >= 16 ? 224 : 28; }
+
+Subject find_subject(const std::string& name) {
+  std::error_code error;
+  const bool file = std::filesystem::exists(name, error) || name.find_first_of("./") != name.npos;
+  if (!file) {
+    auto model = std::make_unique<RepLKNet>(preset(name));
+    const std::int64_t size = usual_size(*model);
+    return {name, std::move(model), size, size};
+  }
+  const Checkpoint checkpoint = read_checkpoint(find_checkpoint(name));
+  auto model = build_model(checkpoint);
+  const std::int64_t size = usual_size(*model);
+  if (!checkpoint.metadata.contains("card")) return {checkpoint.path.string(), std::move(model), size, size};
+  const ModelCard card = checkpoint.card();
+  return {checkpoint.path.string() + " (" + card.model + ")", std::move(model), card.height, card.width};
+}
+
+// (C, N, H, W) as "(C, H, W)", (N, classes) as "(classes)".
+std::string one_image(const Shape& shape) {
+  std::vector<std::string> extents;
+  for (int i = 0; i < shape.rank(); ++i)
+    if (i != (shape.rank() == 4 ? 1 : 0)) extents.push_back(std::to_string(shape[i]));
+  return "(" + join(extents) + ")";
+}
+
+std::string share(std::int64_t part, std::int64_t whole) {
+  return whole == 0 ? "-" : format_percent(static_cast<double>(part) / static_cast<double>(whole), 1);
+}
+
+void print_rows(const std::vector<LayerRow>& rows, const ModelSummary& summary) {
+  Table table({{"layer"},
+               {"kind"},
+               {"output"},
+               {"parameters", Table::Align::right},
+               {"MACs", Table::Align::right},
+               {"share", Table::Align::right}});
+  for (const LayerRow& row : rows)
+    table.add({row.path, row.kind, one_image(row.output), format_count(row.parameters),
+               format_si(static_cast<double>(row.macs)), share(row.macs, summary.macs)});
+  table.add_rule();
+  table.add(
+      {"total", "", "", format_count(summary.parameters), format_si(static_cast<double>(summary.macs)), ""});
+  fmt::print("{}\n", table.text());
+}
+
+void add_totals(Table& table, const std::string& name, const ModelSummary& summary) {
+  table.add({name, format_count(summary.parameters), format_si(static_cast<double>(summary.macs)),
+             share(summary.depthwise_macs, summary.macs), share(summary.pointwise_macs, summary.macs),
+             format_count(static_cast<std::int64_t>(summary.layers.size()))});
+}
+
+void run_summary(const SummaryFlags& flags) {
+  Subject subject = find_subject(flags.model);
+  RepLKNet& model = *subject.model;
+  const std::int64_t height = flags.image_size > 0 ? flags.image_size : subject.height;
+  const std::int64_t width = flags.image_size > 0 ? flags.image_size : subject.width;
+  const RepLKNetConfig config = model.config();
+  fmt::print("{}: input ({}, {}, {}), {} classes\n\n", subject.name, config.in_channels, height, width,
+             config.num_classes);
+  const ModelSummary whole = summarize(model, height, width);
+  print_rows(flags.layers ? whole.layers : whole.blocks, whole);
+
+  using enum Table::Align;
+  Table totals({{"network"},
+                {"parameters", right},
+                {"MACs", right},
+                {"depth-wise", right},
+                {"1x1", right},
+                {"layers", right}});
+  add_totals(totals, "as it is", whole);
+  if (!config.small_kernel_merged) {
+    model.structural_reparam();
+    add_totals(totals, "large kernels merged", summarize(model, height, width));
+  }
+  if (!config.batch_norm_folded) {
+    model.fold_batch_norm();
+    add_totals(totals, "batch norms folded too", summarize(model, height, width));
+  }
+  fmt::print("{}", totals.text());
+  fmt::print("\nMACs: multiply-adds for one image; depth-wise and 1x1: the share of those convolutions.\n");
+}
+
+}  // namespace
+
+CLI::App* add_summary_command(CLI::App& app) {
+  constexpr std::int64_t kLargestImage = 2048;
+  CLI::App* command = app.add_subcommand(
+      "summary", "Shapes, parameters and multiply-adds of a network, before and after merging");
+  const auto flags = std::make_shared<SummaryFlags>();
+  command
+      ->add_option("model", flags->model,
+                   "A preset (replknet-31b, replknet-tiny, ...), a checkpoint or a run")
+      ->required();
+  command
+      ->add_option("--image-size", flags->image_size,
+                   "Side of the image in pixels (default: the network's own)")
+      ->check(CLI::Range(std::int64_t{1}, kLargestImage));
+  command->add_flag("--layers", flags->layers, "Show every layer, not only blocks");
+  add_threads_flag(*command);
+  command->callback([flags] { run_summary(*flags); });
+  return command;
+}
+
+}  // namespace replk
