@@ -70,6 +70,22 @@ class BrokenDataset final : public Dataset {
   std::vector<std::string> classes_ = {"only"};
 };
 
+// A data set whose first sample takes much longer than all others together.
+class UnevenDataset final : public Dataset {
+ public:
+  std::string name() const override { return "uneven"; }
+  const std::vector<std::string>& classes() const override { return classes_; }
+  std::int64_t size() const override { return 12; }
+  std::int64_t label(std::int64_t) const override { return 0; }
+  Sample get(std::int64_t index) const override {
+    if (index == 0) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    return {.image = Image::filled(2, 2, 1), .label = 0};
+  }
+
+ private:
+  std::vector<std::string> classes_ = {"only"};
+};
+
 // A data set that takes its time.
 class SlowDataset final : public Dataset {
  public:
@@ -201,6 +217,13 @@ TEST_CASE("data/loader/threads_do_not_change_a_byte") {
   CHECK(expected[0].indices != expected[13].indices);
   Loader other_seed(dataset, augmentation(), {.batch_size = 16, .shuffle = true, .seed = 10});
   CHECK(epoch_of(other_seed, 0)[0].indices != expected[0].indices);
+}
+
+TEST_CASE("data/loader/a_slow_batch_is_waited_for") {
+  Loader loader(std::make_shared<UnevenDataset>(), {}, {.batch_size = 1, .workers = 4, .prefetch = 8});
+  std::int64_t expected = 0;
+  for (const Record& record : epoch_of(loader, 0)) CHECK(record.index == expected++);
+  CHECK(expected == 12);
 }
 
 TEST_CASE("data/loader/augmentation_depends_on_seed_epoch_and_sample_only") {

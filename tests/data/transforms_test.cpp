@@ -261,6 +261,10 @@ TEST_CASE("data/transforms/random_resized_crop") {
   Random random = any();
   CHECK(transform.choose(10, 1000, random) == Box{0, (1000 - 13) / 2, 10, 13});
   CHECK(transform.choose(1000, 12, random) == Box{(1000 - 16) / 2, 0, 16, 12});
+  const Box wide =
+      RandomResizedCrop{.size = 8, .scale = {0.1, 0.1}, .ratio = {2, 2}}.choose(100, 100, random);
+  CHECK(wide.width == 45);  // sqrt(1000 * 2)
+  CHECK(wide.height == 22);
   CHECK(RandomResizedCrop{.size = {16, 9}}(random_image(40, 30, 3, 1), random).width == 9);
   check_error(
       [&] {
