@@ -89,9 +89,8 @@ Comparison compare(RepLKNet& before, RepLKNet& after, const Samples& samples) {
     for (std::int64_t n = 0; n < a.size(0); ++n) {
       const float *x = a.data<float>() + n * classes, *y = b.data<float>() + n * classes;
       for (std::int64_t k = 0; k < classes; ++k) {
-        // Written so that NaN stays.
         const double gap = std::abs(static_cast<double>(x[k]) - static_cast<double>(y[k]));
-        if (!(gap <= difference)) difference = gap;
+        if (std::isnan(gap) || gap > difference) difference = gap;  // no gap is larger than NaN: it stays
         largest = std::max(largest, std::abs(static_cast<double>(x[k])));
       }
       result.agreeing += std::max_element(x, x + classes) - x == std::max_element(y, y + classes) - y;

@@ -159,13 +159,15 @@ TEST_CASE("scripts/reparam/refuses_past_the_limit") {
   };
   refused(checkpoint, {checkpoint, "at most 0 allowed", out + " was not written"});
 
-  // A network that is broken already: its outputs are NaN before and after.
+  // A network that is broken already: one of its logits is NaN before and after.
   const auto broken = make_network();
   for (NamedTensor& entry : broken->state())
-    if (entry.name == "head.bias") entry.tensor.fill(std::nan(""));
+    if (entry.name == "head.bias") entry.tensor.data<float>()[0] = std::nanf("");
   save_checkpoint(folder / "nan.safetensors", *broken, metadata_of(files.card));
   const Outcome outcome = run_replk({"reparam", folder / "nan.safetensors", "-o", out, "--limit", "1"});
   CHECK(outcome.code == 3);
+  CHECK(is_one_line_error(outcome.err));
+  CHECK(contains(outcome.err, "by nan of"));
   CHECK(read_text(out) == "saved before");
 }
 
