@@ -9,18 +9,21 @@
 namespace replk::cpu {
 namespace {
 
-constexpr std::int64_t kTasks = 16;                 // wanted at least, where the product is large enough
-constexpr std::int64_t kProductsPerTask = 1 << 18;  // less is not worth a task
-constexpr std::int64_t kPackedB = 96 * 1024;  // elements: packed B should stay in the second-level cache
-constexpr std::int64_t kMaxRows = 384, kMaxColumns = 1536;  // of a block
-constexpr std::int64_t kMinRows = 64, kMinColumns = 192;
+constexpr double kTasks = 16;                 // wanted at least, where the product is large enough
+constexpr double kProductsPerTask = 1 << 18;  // less is not worth a task
+constexpr std::int64_t kMaxRows = 384, kMaxColumns = 3072;  // of a block
+constexpr std::int64_t kMinRows = 128, kMinColumns = 192;
 constexpr std::int64_t kMinDepth = 1024;  // of a part
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// `extent` in equal parts of at most `largest`, each a multiple of `unit`: the size of a part.
-std::int64_t even_part(std::int64_t extent, std::int64_t largest, std::int64_t unit) {
-  return ceil_div(ceil_div(extent, ceil_div(extent, largest)), unit) * unit;
+// `extent` in equal parts, multiples of `unit`: `wanted` of them if that keeps them between the smallest and
+// the largest size. Returns the size of a part.
+std::int64_t part_size(std::int64_t extent, std::int64_t wanted, std::int64_t smallest, std::int64_t largest,
+                       std::int64_t unit) {
+  const std::int64_t count =
+      std::max({std::min(wanted, extent / smallest), ceil_div(extent, largest), std::int64_t{1}});
+  return ceil_div(ceil_div(extent, count), unit) * unit;
 }
 
 // How a product is cut into tasks: by its shape alone, so that no bit depends on the number of threads.
@@ -30,23 +33,17 @@ struct Plan {
 
   Plan(std::int64_t m, std::int64_t n, std::int64_t k) {
     const double products = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-    const auto wanted = static_cast<std::int64_t>(
-        std::clamp(products / static_cast<double>(kProductsPerTask), 1.0, static_cast<double>(kTasks)));
-    const std::int64_t piece = std::min(k, kGemmDepth);
-    rows = even_part(m, kMaxRows, 8);
-    columns = even_part(n, std::clamp(kPackedB / piece, kMinColumns, kMaxColumns), 48);
-    const auto tasks = [&] { return ceil_div(m, rows) * ceil_div(n, columns); };
-    // First along the depth, where there is plenty: it costs no packing twice, only the sum of the parts.
-    parts = std::clamp<std::int64_t>(std::min(ceil_div(wanted, tasks()), k / kMinDepth), 1, kTasks);
-    if (tasks() * parts < wanted && n > kMinColumns)
-      columns =
-          std::max(even_part(n, ceil_div(n, ceil_div(wanted, ceil_div(m, rows) * parts)), 48), kMinColumns);
-    if (tasks() * parts < wanted && m > kMinRows)
-      rows = std::max(even_part(m, ceil_div(m, ceil_div(wanted, ceil_div(n, columns) * parts)), 8), kMinRows);
-    depth = ceil_div(ceil_div(k, parts), kGemmDepth) * kGemmDepth;
+    const auto wanted = static_cast<std::int64_t>(std::clamp(products / kProductsPerTask, 1.0, kTasks));
+    const std::int64_t most_columns = kMaxColumns;
+    // First along the depth, where there is plenty: it packs nothing twice and costs only the sum of the
+    // parts.
+    const std::int64_t blocks = ceil_div(m, kMaxRows) * ceil_div(n, most_columns);
+    depth = part_size(k, ceil_div(wanted, blocks), kMinDepth, k, kGemmDepth);
     parts = ceil_div(k, depth);
-    tiles_m = ceil_div(m, rows);
+    columns = part_size(n, ceil_div(wanted, parts * ceil_div(m, kMaxRows)), kMinColumns, most_columns, 48);
     tiles_n = ceil_div(n, columns);
+    rows = part_size(m, ceil_div(wanted, parts * tiles_n), kMinRows, kMaxRows, 8);
+    tiles_m = ceil_div(m, rows);
   }
 };
 

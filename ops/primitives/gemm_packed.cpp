@@ -1,18 +1,26 @@
 // The packed f32 product of one block, once per instruction set.
 //
-// The innermost kernel keeps a tile of C in registers, kRows rows of kVectors vectors, and per step reads
-// kVectors vectors of B and kRows single elements of A (each multiplied with all of the vectors): with 8 x 3
-// tiles that is 11 loads for 24 multiply-adds. To make these reads contiguous, A is first packed into panels
-// of kRows rows, B into panels of kVectors vectors of columns, each panel [depth][width]. A panel of A stays
-// in the first-level cache while the panels of B stream past it from the second.
+// The innermost kernel keeps a tile of C in registers, kRows rows of kVectors vectors, and per step of the
+// depth reads kVectors vectors of B and kRows single elements of A, each multiplied with all of the vectors:
+// with 8 x 3 tiles that is 11 loads for 24 multiply-adds. To make these reads contiguous, A is first packed
+// into panels of kRows rows and B into panels of kVectors vectors of columns, each panel [depth][width].
+//
+//     for each piece of the depth (at most kGemmDepth)
+//       pack all panels of A
+//       for each group of panels of B                the group fits the second-level cache
+//         pack the group
+//         for each panel of A                        stays in the first-level cache
+//           for each panel of B of the group
+//             tile                                   and fetch a little of what is packed next
+//
+// Packing reads memory that no cache holds yet. Because every tile asks for some lines of the next group
+// ahead of time, that reading overlaps with the multiplications; without it a product with few rows loses a
+// fifth of its speed.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/primitives/gemm_packed.cpp"
 
-#include <algorithm>
-#include <cstring>
-
-#include "core/tensor.h"
 #include "ops/primitives/gemm_packed.h"
+#include "core/tensor.h"
 #include "ops/primitives/simd_targets.h"
 // Highway compiles the rest of this file once per instruction set.
 #include <hwy/foreach_target.h>
@@ -26,33 +34,54 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr hn::ScalableTag<float> kTag;
 using Vector = hn::Vec<decltype(kTag)>;
 constexpr std::int64_t kLanes = HWY_MAX_BYTES / sizeof(float);
+constexpr std::int64_t kLine = 16;  // elements in a line of memory
 // Accumulators, a row of B and a broadcast must fit into 32 registers (AVX-512), else 16.
 constexpr std::int64_t kRows = kLanes >= 16 ? 8 : 4;
 constexpr std::int64_t kVectors = 3;
+constexpr std::int64_t kRowsAhead = 8;              // fetched by the packing of B itself
+constexpr int kSecondLevel = 2;                     // cache to fetch into, for __builtin_prefetch
+constexpr std::int64_t kGroupElements = 24 * 1024;  // of B packed together: measured best of 12 to 96 k
 
-constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b * b; }
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+
+// Lines of memory that a tile fetches, one a step: kLine of them `inner` apart, then from `outer` further on.
+struct Ahead {
+  const float* next;
+  std::int64_t inner, outer;
+};
 
 // One tile: c (height x vectors) = or += a b, with a [depth][height] and b [depth][vectors] packed.
 template <int height, int vectors>
 HWY_NOINLINE void tile(std::int64_t depth, const float* HWY_RESTRICT a, const float* HWY_RESTRICT b,
-                       float* HWY_RESTRICT c, std::int64_t stride, bool accumulate) {
+                       float* HWY_RESTRICT c, std::int64_t stride, bool accumulate, Ahead ahead) {
   Vector sum[height][vectors];
 #pragma GCC unroll 8
   for (int i = 0; i < height; ++i)
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) sum[i][v] = hn::Zero(kTag);
-  for (std::int64_t l = 0; l < depth; ++l) {
-    Vector row[vectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) row[v] = hn::Load(kTag, b + v * kLanes);
 #pragma GCC unroll 8
-    for (int i = 0; i < height; ++i) {
-      const Vector factor = hn::Set(kTag, a[i]);
+  for (int i = 0; i < height; ++i)
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sum[i][v] = hn::MulAdd(factor, row[v], sum[i][v]);
+    for (int v = 0; v < vectors; ++v) __builtin_prefetch(c + i * stride + v * kLanes, 1);
+  for (std::int64_t begin = 0; begin < depth; begin += kLine, ahead.next += ahead.outer) {
+    const float* next = ahead.next;
+    const std::int64_t end = HWY_MIN(begin + kLine, depth);
+    for (std::int64_t l = begin; l < end; ++l) {
+      __builtin_prefetch(next, 0, kSecondLevel);
+      next += ahead.inner;
+      Vector row[vectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) row[v] = hn::Load(kTag, b + v * kLanes);
+#pragma GCC unroll 8
+      for (int i = 0; i < height; ++i) {
+        const Vector factor = hn::Set(kTag, a[i]);
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sum[i][v] = hn::MulAdd(factor, row[v], sum[i][v]);
+      }
+      a += height;
+      b += vectors * kLanes;
     }
-    a += height;
-    b += vectors * kLanes;
   }
 #pragma GCC unroll 8
   for (int i = 0; i < height; ++i)
@@ -64,7 +93,7 @@ HWY_NOINLINE void tile(std::int64_t depth, const float* HWY_RESTRICT a, const fl
     }
 }
 
-using Tile = void (*)(std::int64_t, const float*, const float*, float*, std::int64_t, bool);
+using Tile = void (*)(std::int64_t, const float*, const float*, float*, std::int64_t, bool, Ahead);
 constexpr Tile kTiles[2][kVectors] = {{tile<4, 1>, tile<4, 2>, tile<4, 3>},
                                       {tile<kRows, 1>, tile<kRows, 2>, tile<kRows, 3>}};
 
@@ -79,80 +108,113 @@ HWY_INLINE void copy_padded(const float* HWY_RESTRICT from, std::int64_t width, 
   for (; i < padded; ++i) to[i] = 0;
 }
 
-// [depth][width] from rows of a matrix that lie along the depth: a transposition, 4 x 4 elements at a time.
-void pack_columns(std::int64_t depth, std::int64_t width, std::int64_t padded, const float* from,
-                  std::int64_t stride, float* HWY_RESTRICT to) {
+// Four rows of four elements, transposed: to[l * stride + i] = from[i * from_stride + l].
+HWY_INLINE void transpose_4x4(const float* from, std::int64_t from_stride, float* HWY_RESTRICT to,
+                              std::int64_t stride) {
   constexpr hn::FixedTag<float, 4> d;
   constexpr hn::FixedTag<double, 2> pairs;
-  std::int64_t i = 0;
-  for (; i + 4 <= width; i += 4) {
-    const float *r0 = from + i * stride, *r1 = r0 + stride, *r2 = r1 + stride, *r3 = r2 + stride;
-    std::int64_t l = 0;
-    for (; l + 4 <= depth; l += 4) {
-      const auto x0 = hn::LoadU(d, r0 + l), x1 = hn::LoadU(d, r1 + l);
-      const auto x2 = hn::LoadU(d, r2 + l), x3 = hn::LoadU(d, r3 + l);
-      const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, x0, x1));
-      const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, x2, x3));
-      const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, x0, x1));
-      const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, x2, x3));
-      float* place = to + l * padded + i;
-      hn::Store(hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), d, place);
-      hn::Store(hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), d, place + padded);
-      hn::Store(hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), d, place + 2 * padded);
-      hn::Store(hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23)), d, place + 3 * padded);
-    }
-    for (; l < depth; ++l) {
-      float* place = to + l * padded + i;
-      place[0] = r0[l], place[1] = r1[l], place[2] = r2[l], place[3] = r3[l];
-    }
-  }
-  for (; i < padded; ++i)
-    for (std::int64_t l = 0; l < depth; ++l) to[l * padded + i] = i < width ? from[i * stride + l] : 0;
+  const auto row0 = hn::LoadU(d, from), row1 = hn::LoadU(d, from + from_stride);
+  const auto row2 = hn::LoadU(d, from + 2 * from_stride), row3 = hn::LoadU(d, from + 3 * from_stride);
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row0, row1));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row2, row3));
+  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row0, row1));
+  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row2, row3));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), d, to);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), d, to + stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), d, to + 2 * stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23)), d, to + 3 * stride);
 }
 
-// Panel p of B covers vectors [first(p), first(p + 1)): as equal as possible, none wider than kVectors.
-struct Panels {
-  std::int64_t vectors, count;
-  explicit Panels(std::int64_t columns)
-      : vectors((columns + kLanes - 1) / kLanes), count((vectors + kVectors - 1) / kVectors) {}
-  std::int64_t first(std::int64_t p) const { return vectors * p / count; }
+// [depth][width] from rows of a matrix that lie along the depth: a transposition. Goes a line of memory along
+// all rows before the next, so that both the lines read and those written are used up while at hand.
+void pack_columns(std::int64_t depth, std::int64_t width, std::int64_t padded, const float* from,
+                  std::int64_t stride, float* HWY_RESTRICT to) {
+  for (std::int64_t begin = 0; begin < depth; begin += kLine) {
+    const std::int64_t end = HWY_MIN(begin + kLine, depth);
+    std::int64_t i = 0;
+    for (; i + 4 <= width; i += 4) {
+      std::int64_t l = begin;
+      for (; l + 4 <= end; l += 4) transpose_4x4(from + i * stride + l, stride, to + l * padded + i, padded);
+      for (; l < end; ++l)
+        for (std::int64_t r = i; r < i + 4; ++r) to[l * padded + r] = from[r * stride + l];
+    }
+    for (; i < padded; ++i)
+      for (std::int64_t l = begin; l < end; ++l) to[l * padded + i] = i < width ? from[i * stride + l] : 0;
+  }
+}
+
+// A piece of the depth, and how the columns are divided into panels: as equal as possible, in whole vectors.
+struct Piece {
+  std::int64_t begin, depth;
+  std::int64_t vectors, panels;
+  std::int64_t group;  // panels packed together
+
+  explicit Piece(const GemmBlock& g)
+      : begin(0),
+        depth(round_up(ceil_div(g.depth, ceil_div(g.depth, kGemmDepth)), 4)),
+        vectors(ceil_div(g.columns, kLanes)),
+        panels(ceil_div(vectors, kVectors)),
+        group(HWY_MAX(kGroupElements / (kVectors * kLanes * depth), 1)) {}
+  // First column of panel p.
+  std::int64_t start(std::int64_t p) const { return vectors * p / panels * kLanes; }
 };
 
-void pack_a(const GemmBlock& g, std::int64_t begin, std::int64_t depth, float* to) {
-  for (std::int64_t i = 0; i < g.rows; i += kRows, to += kRows * depth) {
+// All panels of A.
+void pack_a(const GemmBlock& g, const Piece& piece, float* to) {
+  for (std::int64_t i = 0; i < g.rows; i += kRows, to += kRows * piece.depth) {
     const std::int64_t width = HWY_MIN(kRows, g.rows - i), padded = round_up(width, 4);
     if (!g.a.transposed) {
-      pack_columns(depth, width, padded, g.a.data + i * g.a.stride + begin, g.a.stride, to);
-    } else {
-      for (std::int64_t l = 0; l < depth; ++l)
-        copy_padded(g.a.data + (begin + l) * g.a.stride + i, width, padded, to + l * padded);
+      pack_columns(piece.depth, width, padded, g.a.data + i * g.a.stride + piece.begin, g.a.stride, to);
+      continue;
     }
+    const float* from = g.a.data + piece.begin * g.a.stride + i;
+    for (std::int64_t l = 0; l < piece.depth; ++l, from += g.a.stride)
+      copy_padded(from, width, padded, to + l * padded);
   }
 }
 
-void pack_b(const GemmBlock& g, std::int64_t begin, std::int64_t depth, const Panels& panels, float* to) {
-  const auto for_panels = [&](const auto& f) {
-    for (std::int64_t p = 0; p < panels.count; ++p) {
-      const std::int64_t j = panels.first(p) * kLanes, padded = panels.first(p + 1) * kLanes - j;
-      f(j, HWY_MIN(padded, g.columns - j), padded, to + j * depth);
-    }
-  };
+// Panel p of B.
+void pack_b(const GemmBlock& g, const Piece& piece, std::int64_t p, float* to) {
+  const std::int64_t j = piece.start(p), padded = piece.start(p + 1) - j,
+                     width = HWY_MIN(padded, g.columns - j);
   if (g.b.transposed)
-    for_panels([&](auto j, auto width, auto padded, float* panel) {
-      pack_columns(depth, width, padded, g.b.data + j * g.b.stride + begin, g.b.stride, panel);
-    });
-  else
-    for (std::int64_t l = 0; l < depth; ++l)
-      for_panels([&](auto j, auto width, auto padded, float* panel) HWY_ATTR {
-        copy_padded(g.b.data + (begin + l) * g.b.stride + j, width, padded, panel + l * padded);
-      });
+    return pack_columns(piece.depth, width, padded, g.b.data + j * g.b.stride + piece.begin, g.b.stride, to);
+  const float* from = g.b.data + piece.begin * g.b.stride + j;
+  for (std::int64_t l = 0; l < piece.depth; ++l, from += g.b.stride) {
+    const float* later = from + HWY_MIN(kRowsAhead, piece.depth - 1 - l) * g.b.stride;
+    for (std::int64_t i = 0; i < width; i += kLine) __builtin_prefetch(later + i, 0, kSecondLevel);
+    copy_padded(from, width, padded, to + l * padded);
+  }
+}
+
+// A line's width of rows (or columns) of an operand from `offset` on, over the depth of a piece.
+Ahead strip(const Matrix<const float>& x, bool along_depth, std::int64_t begin, std::int64_t offset) {
+  if (along_depth) return {x.data + offset * x.stride + begin, x.stride, kLine};
+  return {x.data + begin * x.stride + offset, x.stride, kLine * x.stride};
+}
+
+// What the tile number `index` of the group that ends before panel `last` fetches: a strip of what is packed
+// next.
+Ahead ahead_of(const GemmBlock& g, const Piece& piece, std::int64_t last, std::int64_t index) {
+  const Ahead nothing{g.b.data, 0, 0};
+  const bool next_piece = last == piece.panels;
+  const std::int64_t begin = next_piece ? piece.begin + piece.depth : piece.begin;
+  if (begin >= g.depth) return nothing;
+  const std::int64_t first = next_piece ? 0 : last, end = HWY_MIN(first + piece.group, piece.panels);
+  const std::int64_t j = piece.start(first);
+  const std::int64_t strips_b =
+      (piece.start(end) - j) / kLine + 1;  // one more where rows start inside a line
+  if (index < strips_b) return strip(g.b, g.b.transposed, begin, j + kLine * index);
+  const std::int64_t i = kLine * (index - strips_b);
+  if (next_piece && i < g.rows) return strip(g.a, !g.a.transposed, begin, i);
+  return nothing;
 }
 
 // A tile at the edge of C is computed whole into a buffer, of which the part inside is copied.
 void edge_tile(Tile kernel, std::int64_t depth, const float* a, const float* b, float* c, std::int64_t stride,
-               std::int64_t height, std::int64_t width, bool accumulate) {
+               std::int64_t height, std::int64_t width, bool accumulate, Ahead ahead) {
   HWY_ALIGN float buffer[kRows * kVectors * kLanes];
-  kernel(depth, a, b, buffer, kVectors * kLanes, false);
+  kernel(depth, a, b, buffer, kVectors * kLanes, false, ahead);
   for (std::int64_t i = 0; i < height; ++i)
     for (std::int64_t j = 0; j < width; ++j) {
       const float value = buffer[i * kVectors * kLanes + j];
@@ -160,37 +222,45 @@ void edge_tile(Tile kernel, std::int64_t depth, const float* a, const float* b, 
     }
 }
 
-void multiply(const GemmBlock& g, std::int64_t depth, const Panels& panels, const float* a, const float* b,
-              bool accumulate) {
-  for (std::int64_t i = 0; i < g.rows; i += kRows) {
+// The panels [first, last) of B, packed in b, with all of A.
+void multiply(const GemmBlock& g, const Piece& piece, std::int64_t first, std::int64_t last, const float* a,
+              const float* b) {
+  const bool accumulate = g.accumulate || piece.begin > 0;
+  std::int64_t index = 0;
+  for (std::int64_t i = 0; i < g.rows; i += kRows, a += kRows * piece.depth) {
     const std::int64_t height = HWY_MIN(kRows, g.rows - i);
-    for (std::int64_t p = 0; p < panels.count; ++p) {
-      const std::int64_t vectors = panels.first(p + 1) - panels.first(p), j = panels.first(p) * kLanes;
-      const std::int64_t width = HWY_MIN(vectors * kLanes, g.columns - j);
-      const Tile kernel = kTiles[height > 4][vectors - 1];
+    for (std::int64_t p = first; p < last; ++p) {
+      const std::int64_t j = piece.start(p), padded = piece.start(p + 1) - j,
+                         width = HWY_MIN(padded, g.columns - j);
+      const Tile kernel = kTiles[height > 4][padded / kLanes - 1];
+      const float* panel = b + (j - piece.start(first)) * piece.depth;
       float* to = g.c.data + i * g.c.stride + j;
-      if (height % 4 == 0 && width == vectors * kLanes)
-        kernel(depth, a + i * depth, b + j * depth, to, g.c.stride, accumulate);
+      const Ahead ahead = ahead_of(g, piece, last, index++);
+      if (height % 4 == 0 && width == padded)
+        kernel(piece.depth, a, panel, to, g.c.stride, accumulate, ahead);
       else
-        edge_tile(kernel, depth, a + i * depth, b + j * depth, to, g.c.stride, height, width, accumulate);
+        edge_tile(kernel, piece.depth, a, panel, to, g.c.stride, height, width, accumulate, ahead);
     }
   }
 }
 
 void run_block(const GemmBlock& g) {
   thread_local Tensor scratch;
-  const Panels panels(g.columns);
-  const std::int64_t pieces = (g.depth + kGemmDepth - 1) / kGemmDepth;
-  const std::int64_t piece = round_up((g.depth + pieces - 1) / pieces, 4);
-  const std::int64_t a_elements = round_up(round_up(g.rows, kRows) * piece, 16);
-  const std::int64_t elements = a_elements + panels.vectors * kLanes * piece;
+  Piece piece(g);
+  const std::int64_t a_elements = round_up(round_up(g.rows, kRows) * piece.depth, kLine);
+  const std::int64_t elements =
+      a_elements + HWY_MIN(piece.group, piece.panels) * kVectors * kLanes * piece.depth;
   if (!scratch.defined() || scratch.numel() < elements) scratch = Tensor::empty({elements});
   float *a = scratch.data<float>(), *b = a + a_elements;
-  for (std::int64_t begin = 0; begin < g.depth; begin += piece) {
-    const std::int64_t depth = HWY_MIN(piece, g.depth - begin);
-    pack_a(g, begin, depth, a);
-    pack_b(g, begin, depth, panels, b);
-    multiply(g, depth, panels, a, b, g.accumulate || begin > 0);
+  for (; piece.begin < g.depth; piece.begin += piece.depth) {
+    piece.depth = HWY_MIN(piece.depth, g.depth - piece.begin);
+    pack_a(g, piece, a);
+    for (std::int64_t first = 0; first < piece.panels; first += piece.group) {
+      const std::int64_t last = HWY_MIN(first + piece.group, piece.panels);
+      for (std::int64_t p = first; p < last; ++p)
+        pack_b(g, piece, p, b + (piece.start(p) - piece.start(first)) * piece.depth);
+      multiply(g, piece, first, last, a, b);
+    }
   }
 }
 
