@@ -50,13 +50,14 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
   if (flag != unknown.end()) {
     const std::string name = flag->substr(0, flag->find('='));
     return str(where, "unknown flag '", name, "'. Did you mean '", nearest_name(name, flags_of(command)),
-               "'? All flags: replk ", where.empty() ? "" : command.get_name() + " ", "--help");
+               "'? All flags: ", app.get_name(), where.empty() ? "" : " " + command.get_name(), " --help");
   }
   if (!unknown.empty() && &command == &app)
     return str("unknown command '", unknown.front(), "'. Did you mean '",
-               nearest_name(unknown.front(), commands_of(app)), "'? All commands: replk --help");
+               nearest_name(unknown.front(), commands_of(app)), "'? All commands: ", app.get_name(),
+               " --help");
   if (!unknown.empty()) return str(where, "'", unknown.front(), "' was not expected.");
-  if (&command == &app) return "a command expected. All commands: replk --help";
+  if (&command == &app) return str("a command expected. All commands: ", app.get_name(), " --help");
   return where + error.what();
 }
 

@@ -4,7 +4,8 @@
 #include "scripts/replk/train.h"
 
 int main(int argc, char** argv) {
-  CLI::App app("RepLK trains, evaluates and merges RepLKNet, the network with 31x31 kernels.", "replk");
+  // Without a name of its own it is called what the user called it, in commands for copying too.
+  CLI::App app("RepLK trains, evaluates and merges RepLKNet, the network with 31x31 kernels.");
   replk::add_train_command(app);
   replk::add_eval_command(app);
   replk::add_predict_command(app);

@@ -109,13 +109,20 @@ RunFolder RunFolder::create(const std::string& out, const std::string& data, con
       if (make_folder(path)) return RunFolder(path);
     }
   }
+  require_free(out);
   const fs::path path(out);
   make_parents(path);
+  make_folder(path);
+  return RunFolder(path);
+}
+
+void RunFolder::require_free(const std::string& out) {
   std::error_code error;
-  if (!make_folder(path) && !fs::is_empty(path, error))
+  if (out.empty() || !fs::exists(out, error)) return;
+  if (!fs::is_directory(out, error)) throw UsageError(str("--out: ", out, " is a file, a folder expected."));
+  if (!fs::is_empty(out, error))
     throw UsageError(str("--out: ", out, " exists already. Continue that run with --resume ", out,
                          ", or choose another name."));
-  return RunFolder(path);
 }
 
 RunFolder RunFolder::open(const fs::path& path) {

@@ -42,6 +42,8 @@ class RunFolder {
   /// Makes `out`, or runs/<data>-<model>-<n> with the first free n when `out` is empty. Throws UsageError
   /// when there is something in it already, FileError when it cannot be made.
   static RunFolder create(const std::string& out, const std::string& data, const std::string& model);
+  /// Throws what create would throw for a folder that is in use. An empty `out` is always free.
+  static void require_free(const std::string& out);
   /// A folder that is there. Throws FileError when there is no run in it.
   static RunFolder open(const std::filesystem::path& path);
 

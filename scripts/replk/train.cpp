@@ -93,7 +93,10 @@ int full_run(TrainOptions options, Progress& progress) {
 }  // namespace
 
 int run_train(const TrainOptions& options) {
-  preset(options.model);  // a mistyped name is told before any data are read
+  // Told before any data are read: a mistyped name, a folder that is in use.
+  preset(options.model);
+  const bool writes = !options.dry_run && !options.overfit_batch;
+  if (writes && options.resume.empty()) RunFolder::require_free(options.out);
   if (options.threads > 0) set_num_threads(static_cast<int>(options.threads));
   Progress progress(Progress::standard_output());
   if (options.profile) Profile::enable(true);
@@ -109,9 +112,10 @@ CLI::App* add_train_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "Train a network; saves checkpoints, metrics and curves");
   const auto given = std::make_shared<GivenFlags>();
   add_train_flags(*command, *given);
-  command->callback([given] {
-    if (const int code = run_train(resolve_train_options(*given)); code != kExitOk)
-      throw CLI::RuntimeError(code);
+  command->callback([given, &app] {
+    TrainOptions options = resolve_train_options(*given);
+    options.program = app.get_name();
+    if (const int code = run_train(options); code != kExitOk) throw CLI::RuntimeError(code);
   });
   return command;
 }

@@ -276,7 +276,7 @@ TrainOptions resolve_train_options(const GivenFlags& given) {
   TrainOptions result;
   const bool resuming = given.contains("resume");
   if (resuming) {
-    const auto path = std::filesystem::path(given.at("resume")) / kConfigFile;
+    const auto path = RunFolder::open(given.at("resume")).file(kConfigFile);
     read_train_options(result, read_text(path), path.string() + ": ");
   } else if (given.contains("config")) {
     read_train_options(result, read_text(given.at("config")), given.at("config") + ": ");
@@ -315,6 +315,8 @@ void validate(const TrainOptions& o) {
   require(!o.nesterov || o.momentum > 0, "--nesterov", "a --momentum above 0", o.momentum);
   require(o.warmup_epochs >= 0 && o.warmup_epochs <= kMany, "--warmup-epochs", "0 to 1,000,000",
           o.warmup_epochs);
+  require(o.warmup_epochs <= static_cast<double>(o.epochs), "--warmup-epochs", "at most the --epochs",
+          o.warmup_epochs);
   require(o.step_epochs > 0 && o.step_epochs <= kMany, "--step-epochs", "a number above 0", o.step_epochs);
   require(o.step_gamma > 0 && o.step_gamma <= 1, "--step-gamma", "a number in (0, 1]", o.step_gamma);
   require(o.label_smoothing >= 0 && o.label_smoothing <= 1, "--label-smoothing", "a number in [0, 1]",
@@ -335,7 +337,7 @@ void validate(const TrainOptions& o) {
   require(o.stop_after >= 0, "--stop-after", "0 or more", o.stop_after);
   require_name("--optimizer", o.optimizer, {"adamw", "sgd"});
   require_name("--schedule", o.schedule, {"cosine", "constant", "step"});
-  require_name("--device", o.device, {"cpu"});
+  require(o.device == "cpu", "--device", "cpu, where this version computes,", o.device);
   for (const std::string& name : o.augment)
     require_name("--augment", name, {"flip", "crop", "erase", "resized-crop"});
 }

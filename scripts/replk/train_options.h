@@ -44,9 +44,10 @@ struct TrainOptions {
   std::int64_t save_every = 1;  // epochs
 
   // How this process is to go about it; not part of a run's configuration.
-  std::string out;     // empty: runs/<data>-<model>-<n>
-  std::string resume;  // a run folder
-  std::string config;  // a JSON file
+  std::string program = "replk";  // what the user called it
+  std::string out;                // empty: runs/<data>-<model>-<n>
+  std::string resume;             // a run folder
+  std::string config;             // a JSON file
   std::int64_t stop_after = 0;
   bool overfit_batch = false, dry_run = false, profile = false;
 };

@@ -19,7 +19,7 @@ double now() {
 }
 
 // What a shell takes as one word.
-std::string quoted(const std::string& word) {
+std::string shell_word(const std::string& word) {
   const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+:@%,=";
   if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
   std::string text = "'";
@@ -203,7 +203,7 @@ double TrainRun::train_accuracy() const {
 std::string TrainRun::title() const { return parts_.options.model + " on " + parts_.data.card.dataset; }
 
 std::string TrainRun::resume_command() const {
-  return "replk train --resume " + quoted(folder_.path().string());
+  return shell_word(parts_.options.program) + " train --resume " + shell_word(folder_.path().string());
 }
 
 }  // namespace replk

@@ -42,6 +42,9 @@ std::string name_of(const Module& module) {
   return module.describe().empty() ? path : str(path, " (", module.describe(), ")");
 }
 
+// NaN has a sign that says nothing.
+std::string plain(double value) { return std::isnan(value) ? "nan" : str(value); }
+
 constexpr const char* kAdvice = " Try a lower --lr, a longer --warmup-epochs or a smaller --clip-grad.";
 
 }  // namespace
@@ -100,7 +103,7 @@ void Trainer::explain_loss(const Tensor& images, double loss) {
   model_(images);
   if (found.empty()) found = "all layers are finite, the loss itself is not";
   throw NonFiniteError(
-      str("step ", optimizer_->steps() + 1, ": the loss is ", loss, ": ", found, ".", kAdvice));
+      str("step ", optimizer_->steps() + 1, ": the loss is ", plain(loss), ": ", found, ".", kAdvice));
 }
 
 // Backward runs from the head to the stem, so the last parameter is where a gradient went wrong first.
@@ -111,8 +114,8 @@ void Trainer::explain_gradient(double norm) {
     found = str("the first one in backward that is not finite is that of ", parameter->name);
     break;
   }
-  throw NonFiniteError(str("step ", optimizer_->steps() + 1, ": the norm of the gradients is ", norm, ": ",
-                           found, ".", kAdvice));
+  throw NonFiniteError(str("step ", optimizer_->steps() + 1, ": the norm of the gradients is ", plain(norm),
+                           ": ", found, ".", kAdvice));
 }
 
 }  // namespace replk
