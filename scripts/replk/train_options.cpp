@@ -28,6 +28,8 @@ struct Option {
   std::function<bool(TrainOptions&, const Json&)> read;  // false: of another type
   std::function<Json(const TrainOptions&)> write;
 
+  /// A file cannot name another file or run to start from.
+  bool in_files() const { return key != "config" && key != "resume"; }
   std::string flag() const {
     std::string name = "--" + key;
     std::replace(name.begin(), name.end(), '_', '-');
@@ -252,12 +254,12 @@ void read_train_options(TrainOptions& target, const std::string& json, const std
   const Json object = Json::parse(json, nullptr, false);
   if (!object.is_object()) throw UsageError(source + "a JSON object of options expected.");
   for (const auto& [key, value] : object.items()) {
-    const auto known = [&key = key](const Option& o) { return o.lasts != Lasts::process && o.key == key; };
+    const auto known = [&key = key](const Option& o) { return o.in_files() && o.key == key; };
     const auto found = std::find_if(options().begin(), options().end(), known);
     if (found == options().end()) {
       std::vector<std::string> names;
       for (const Option& option : options())
-        if (option.lasts != Lasts::process) names.push_back(option.key);
+        if (option.in_files()) names.push_back(option.key);
       throw UsageError(
           str(source, "unknown option '", key, "'. Did you mean '", nearest_name(key, names), "'?"));
     }

@@ -25,7 +25,7 @@ struct TrainState {
   std::int64_t correct = 0, seen = 0;
   double best_accuracy = -1;  // below 0: none yet
   std::int64_t best_epoch = 0;
-  std::vector<EpochMetrics> history;
+  std::vector<EpochMetrics> history = {};
 };
 
 /// Replaces the file as a whole or not at all.
