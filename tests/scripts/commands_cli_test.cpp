@@ -33,6 +33,27 @@ std::int64_t expected_parameters(const RepLKNetConfig& c) {
   return sum + 2 * c.channels.back() + (c.channels.back() + 1) * c.num_classes;
 }
 
+// Multiply-adds for a square image of `side` pixels, every stride rounding up.
+std::int64_t expected_macs(const RepLKNetConfig& c, std::int64_t side) {
+  const std::int64_t width = c.channels[0];
+  side = (side + c.stem_strides[0] - 1) / c.stem_strides[0];
+  std::int64_t sum = side * side * (9 * c.in_channels * width + 9 * width + width * width);
+  side = (side + c.stem_strides[1] - 1) / c.stem_strides[1];
+  sum += side * side * 9 * width;
+  for (std::size_t stage = 0; stage < c.channels.size(); ++stage) {
+    const std::int64_t channels = c.channels[stage], kernel = c.large_kernel_sizes[stage];
+    const auto dw = static_cast<std::int64_t>(static_cast<double>(channels) * c.dw_ratio);
+    const auto hidden = static_cast<std::int64_t>(static_cast<double>(channels) * c.ffn_ratio);
+    const std::int64_t taps = kernel * kernel + c.small_kernel * c.small_kernel;
+    sum += c.layers[stage] * side * side * (2 * channels * dw + dw * taps + 2 * channels * hidden);
+    if (stage + 1 == c.channels.size()) break;
+    const std::int64_t next = c.channels[stage + 1], half = (side + 1) / 2;
+    sum += side * side * channels * next + half * half * 9 * next;
+    side = half;
+  }
+  return sum + c.channels.back() * c.num_classes;
+}
+
 // The numbers in the row of a table that starts with `name`, after the name.
 std::string row_of(const std::string& table, const std::string& name) {
   const std::size_t start = ("\n" + table).find("\n" + name);
@@ -55,7 +76,9 @@ TEST_CASE("scripts/summary/presets_have_their_parameters") {
     const Outcome outcome = run_replk({"summary", name});
     CHECK(outcome.code == 0);
     CHECK(outcome.err == "");
-    CHECK(row_of(outcome.out, "as it is").starts_with(format_count(expected_parameters(preset(name))) + " "));
+    const std::string macs = format_si(static_cast<double>(expected_macs(preset(name), 28)));
+    CHECK(row_of(outcome.out, "as it is")
+              .starts_with(format_count(expected_parameters(preset(name))) + "  " + macs + " "));
   }
   // The published model: 79 M parameters (paper table 5).
   const Outcome outcome = run_replk({"summary", "replknet-31b", "--image-size", "32"});
@@ -68,6 +91,9 @@ TEST_CASE("scripts/summary/presets_have_their_parameters") {
 TEST_CASE("scripts/summary/layers_and_totals") {
   const Outcome blocks = run_replk({"summary", "replknet-nano"});
   CHECK(row_of(blocks.out, "head").starts_with("linear                   (10)"));
+  // A ConvFFN of 40 channels: two 1x1 convolutions to and from 160 channels, three batch norms.
+  CHECK(contains(row_of(blocks.out, "stages.0.blocks.1"),
+                 format_count(2 * 40 * 160 + 2 * (40 + 160 + 40)) + "  "));
   const Outcome layers = run_replk({"summary", "replknet-nano", "--layers"});
   CHECK(layers.code == 0);
   CHECK(contains(layers.out, "stages.0.blocks.0.large_kernel.lkb_origin.conv"));
@@ -219,6 +245,7 @@ TEST_CASE("scripts/predict/one_bad_image_does_not_stop_the_others") {
   const Json result = Json::parse(outcome.out);
   REQUIRE(result["predictions"].size() == 1);
   CHECK(result["predictions"][0]["image"] == good);
+  CHECK(result["predictions"][0]["top"][0]["index"] == CommandFiles::best(files.probabilities[0]));
   CHECK(result["errors"].size() == 4);
 }
 
