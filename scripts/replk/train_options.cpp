@@ -240,7 +240,7 @@ void add_train_flags(CLI::App& command, GivenFlags& given) {
     CLI::Option* flag = command.add_option_function<std::string>(
         option.flag(), [&given, &option](const std::string& value) { given[option.key] = value; },
         option.help);
-    flag->type_name(option.kind);
+    flag->type_name(option.kind)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     const Json value = option.write(defaults);
     const std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
     if (option.key == "augment")
