@@ -12,7 +12,6 @@ function(replk_need package header variable)
 endfunction()
 
 find_package(Threads REQUIRED)
-find_package(OpenMP QUIET COMPONENTS CXX)
 replk_need(libeigen3-dev Eigen/Core REPLK_EIGEN_INCLUDE eigen3)
 replk_need(libhwy-dev hwy/highway.h REPLK_HWY_INCLUDE)
 replk_need(libfmt-dev fmt/format.h REPLK_FMT_INCLUDE)
@@ -27,10 +26,7 @@ if(REPLK_TESTS)
   endif()
 endif()
 
-if(replk_missing OR NOT OpenMP_CXX_FOUND)
-  if(NOT OpenMP_CXX_FOUND)
-    list(APPEND replk_missing g++)
-  endif()
+if(replk_missing)
   list(JOIN replk_missing " " replk_packages)
   message(FATAL_ERROR "Not installed: ${replk_packages}\n"
     "Install them with:  sudo apt-get install --no-install-recommends ${replk_packages}\n"

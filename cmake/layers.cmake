@@ -20,9 +20,9 @@ function(replk_options target)
   if(REPLK_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
   endif()
-  # Eigen threads with OpenMP of its own accord; our kernels call it from inside parallel_for.
+  # Kernels call Eigen from inside parallel_for: it must not start threads of its own.
   target_compile_definitions(${target} PRIVATE EIGEN_DONT_PARALLELIZE)
-  target_link_libraries(${target} PUBLIC OpenMP::OpenMP_CXX Threads::Threads)
+  target_link_libraries(${target} PUBLIC Threads::Threads)
   if(REPLK_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${REPLK_SANITIZE} -fno-omit-frame-pointer
                            -fno-sanitize-recover=all)

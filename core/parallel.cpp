@@ -1,17 +1,127 @@
 #include "core/parallel.h"
 
-#include <omp.h>
-
-#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
 
 #include "core/error.h"
 
 namespace replk {
 namespace {
+
+thread_local bool in_team = false;
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Threads that wait for a job, take part in it, and wait again. They look for the next job for some
+// microseconds, since a step runs hundreds of short loops one after the other, and then sleep: on a machine
+// that is busy with other things, a thread that spins takes the core from the very one it waits for (OpenMP's
+// threads do, by default).
+class ThreadPool {
+ public:
+  ~ThreadPool() {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+      ++generation_;
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  void run(int threads, void (*body)(const void*, int), const void* context) {
+    const std::unique_lock one_at_a_time(callers_, std::try_to_lock);
+    if (!one_at_a_time) {  // another thread is using the pool: do all of it here
+      const TeamScope scope;
+      for (int thread = 0; thread < threads; ++thread) body(context, thread);
+      return;
+    }
+    while (static_cast<int>(workers_.size()) < threads - 1)
+      workers_.emplace_back([this, thread = static_cast<int>(workers_.size()) + 1,
+                             seen = generation_.load()] { work(thread, seen); });
+    {
+      const std::lock_guard lock(mutex_);
+      body_ = body;
+      context_ = context;
+      team_ = threads;
+      error_ = nullptr;
+      pending_ = threads - 1;
+      ++generation_;
+    }
+    wake_.notify_all();
+    take_part(0);
+    wait_for_others();
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  struct TeamScope {
+    TeamScope() { in_team = true; }
+    ~TeamScope() { in_team = false; }
+  };
+  static constexpr int kSpins = 2000;  // some 20 to 60 microseconds
+
+  void take_part(int thread) {
+    const TeamScope scope;
+    try {
+      body_(context_, thread);
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (!error_) error_ = std::current_exception();
+    }
+  }
+
+  void work(int thread, std::uint64_t seen) {
+    while (true) {
+      for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin)
+        pause_briefly();
+      int team;
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [&] { return generation_ != seen; });
+        seen = generation_;
+        if (stop_) return;
+        team = team_;
+      }
+      if (thread >= team) continue;
+      take_part(thread);
+      if (--pending_ == 0) {
+        const std::lock_guard lock(mutex_);
+        done_.notify_one();
+      }
+    }
+  }
+
+  void wait_for_others() {
+    for (int spin = 0; spin < kSpins && pending_.load(std::memory_order_acquire) != 0; ++spin)
+      pause_briefly();
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [&] { return pending_ == 0; });
+  }
+
+  std::mutex callers_, mutex_;
+  std::condition_variable wake_, done_;
+  std::vector<std::thread> workers_;
+  std::atomic<std::uint64_t> generation_{0};  // counts jobs; changes under mutex_
+  std::atomic<int> pending_{0};               // workers still busy with this job
+  void (*body_)(const void*, int) = nullptr;
+  const void* context_ = nullptr;
+  int team_ = 0;
+  std::exception_ptr error_;
+  bool stop_ = false;
+};
+
 std::atomic<int>& thread_setting() {
-  static std::atomic<int> threads{omp_get_max_threads()};
+  static std::atomic<int> threads{std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
   return threads;
 }
+
 }  // namespace
 
 int num_threads() { return thread_setting(); }
@@ -22,8 +132,14 @@ void set_num_threads(int threads) {
 }
 
 namespace detail {
-TeamPosition team_position() { return {omp_get_thread_num(), omp_get_num_threads()}; }
-bool inside_team() { return omp_in_parallel() != 0; }
+
+void run_team(int threads, void (*body)(const void* context, int thread), const void* context) {
+  static ThreadPool pool;
+  pool.run(threads, body, context);
+}
+
+bool inside_team() { return in_team; }
+
 }  // namespace detail
 
 }  // namespace replk

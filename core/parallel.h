@@ -2,23 +2,21 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
-#include <exception>
 
 namespace replk {
 
-/// Threads that parallel_for uses; at the start as many as the process may run on (or OMP_NUM_THREADS).
+/// Threads that parallel_for uses; at the start as many as the process may run on.
 int num_threads();
 /// Sets that number. Throws Error below 1.
 void set_num_threads(int threads);
 
 namespace detail {
-/// Index of this thread in the team and the team's size, from OpenMP.
-struct TeamPosition {
-  int thread;
-  int threads;
-};
-TeamPosition team_position();
+/// Calls body(context, thread) once for every thread in [0, threads), on this thread and those of the pool,
+/// and returns when all are done. The first exception is thrown again here.
+void run_team(int threads, void (*body)(const void* context, int thread), const void* context);
+/// True on a thread that is running a body: nested calls must not ask for more threads.
 bool inside_team();
 }  // namespace detail
 
@@ -35,18 +33,17 @@ void parallel_for(std::int64_t n, std::int64_t grain, const F& f) {
     f(std::int64_t{0}, n);
     return;
   }
-  std::exception_ptr error;
-#pragma omp parallel num_threads(threads)
-  {
-    const auto [thread, team] = detail::team_position();
-    try {
-      f(n * thread / team, n * (thread + 1) / team);
-    } catch (...) {
-#pragma omp critical(replk_parallel_for)
-      if (!error) error = std::current_exception();
-    }
-  }
-  if (error) std::rethrow_exception(error);
+  struct Context {
+    const F& f;
+    std::int64_t n, threads;
+  } const context{f, n, threads};
+  detail::run_team(
+      threads,
+      [](const void* p, int thread) {
+        const auto& c = *static_cast<const Context*>(p);
+        c.f(c.n * thread / c.threads, c.n * (thread + 1) / c.threads);
+      },
+      &context);
 }
 
 /// Calls f(i) for every i of [0, n), handing out one index at a time: for items of unequal cost.
@@ -58,17 +55,19 @@ void parallel_for_each(std::int64_t n, const F& f) {
     for (std::int64_t i = 0; i < n; ++i) f(i);
     return;
   }
-  std::exception_ptr error;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-  for (std::int64_t i = 0; i < n; ++i) {
-    try {
-      f(i);
-    } catch (...) {
-#pragma omp critical(replk_parallel_for)
-      if (!error) error = std::current_exception();
-    }
-  }
-  if (error) std::rethrow_exception(error);
+  struct Context {
+    const F& f;
+    std::int64_t n;
+    mutable std::atomic<std::int64_t> next{0};
+  };
+  const Context context{f, n};
+  detail::run_team(
+      threads,
+      [](const void* p, int) {
+        const auto& c = *static_cast<const Context*>(p);
+        for (std::int64_t i = c.next++; i < c.n; i = c.next++) c.f(i);
+      },
+      &context);
 }
 
 }  // namespace replk

@@ -2,8 +2,7 @@
 // activations, layer norm. GB/s counts every activation that is read or written once, so that what a kernel
 // reads again shows as a lower rate than that of memcpy.
 //
-//   bench_pointwise [--benchmark_filter=batch_norm] [--benchmark_repetitions=9]    (OMP_NUM_THREADS for
-//   threads)
+//   taskset -c 0 bench_pointwise [--benchmark_filter=batch_norm] [--benchmark_repetitions=9]    (one thread)
 #include <benchmark/benchmark.h>
 
 #include <cstring>
