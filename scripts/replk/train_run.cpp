@@ -103,7 +103,7 @@ bool TrainRun::finish_epoch() {
     evaluation_ = validate_network();
     if (evaluation_->stopped) return false;
     if (!std::isfinite(evaluation_->loss))
-      throw NonFiniteError(str("epoch ", row.epoch, ": the validation loss is ", evaluation_->loss, "."));
+      parts_.trainer.explain_validation(parts_.data.validation, evaluation_->loss);
     row.val_loss = evaluation_->loss;
     row.val_accuracy = evaluation_->accuracy;
   }

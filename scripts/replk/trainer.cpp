@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ranges>
+#include <utility>
 
 #include "core/profile.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -49,6 +50,20 @@ constexpr const char* kAdvice = " Try a lower --lr, a longer --warmup-epochs or 
 
 }  // namespace
 
+std::string first_non_finite_layer(RepLKNet& model, const Tensor& images) {
+  std::string found;
+  // Innermost layers report first, in the order in which they ran.
+  const ModuleObserver observer([&](Module& module, const Variable& in, const Variable& out) {
+    if (!found.empty() || all_finite(out.data())) return;
+    found = str("the first layer whose output is not finite is ", name_of(module),
+                all_finite(in.data()) ? "" : ", and its input is not finite either");
+    for (const Parameter* parameter : module.parameters())
+      if (!all_finite(parameter->data)) found += str("; ", parameter->name, " is not finite already");
+  });
+  model(images);
+  return found;
+}
+
 Trainer::Trainer(RepLKNet& model, const TrainOptions& options, const ModelCard& card, std::int64_t batches)
     : model_(model),
       options_(options),
@@ -89,21 +104,26 @@ void Trainer::check_weights() {
           str("after step ", optimizer_->steps(), ": ", entry.name, " is not finite.", kAdvice));
 }
 
-// Runs the same forward pass again, this time watching every layer, so that steps that go well pay nothing.
-// Innermost layers report first, in the order in which they ran.
+// The same forward pass again, this time watched, so that steps that go well pay nothing.
 void Trainer::explain_loss(const Tensor& images, double loss) {
-  std::string found;
-  const ModuleObserver observer([&](Module& module, const Variable& in, const Variable& out) {
-    if (!found.empty() || all_finite(out.data())) return;
-    found = str("the first layer whose output is not finite is ", name_of(module),
-                all_finite(in.data()) ? "" : ", and its input is not finite either");
-    for (const Parameter* parameter : module.parameters())
-      if (!all_finite(parameter->data)) found += str("; ", parameter->name, " is not finite already");
-  });
-  model_(images);
-  if (found.empty()) found = "all layers are finite, the loss itself is not";
-  throw NonFiniteError(
-      str("step ", optimizer_->steps() + 1, ": the loss is ", plain(loss), ": ", found, ".", kAdvice));
+  const std::string layer = first_non_finite_layer(model_, images);
+  throw NonFiniteError(str("step ", optimizer_->steps() + 1, ": the loss is ", plain(loss), ": ",
+                           layer.empty() ? "all layers are finite, the loss itself is not" : layer, ".",
+                           kAdvice));
+}
+
+void Trainer::explain_validation(std::shared_ptr<const Dataset> images, double loss) {
+  model_.eval();
+  Loader loader(std::move(images), evaluation_pipeline(card_), {.batch_size = options_.batch_size});
+  loader.start(0);
+  std::string layer;
+  while (layer.empty()) {
+    const auto batch = loader.next();
+    if (!batch) break;
+    layer = first_non_finite_layer(model_, normalize_images(batch->images, card_.mean, card_.std));
+  }
+  throw NonFiniteError(str("after step ", optimizer_->steps(), ": the validation loss is ", plain(loss),
+                           layer.empty() ? "" : ": ", layer, ".", kAdvice));
 }
 
 // Backward runs from the head to the stem, so the last parameter is where a gradient went wrong first.

@@ -20,6 +20,10 @@ class NonFiniteError : public Error {
   using Error::Error;
 };
 
+/// Runs a forward pass in the network's present mode and names the first layer whose output is not finite;
+/// empty when all are. images: normalised activations.
+std::string first_non_finite_layer(RepLKNet& model, const Tensor& images);
+
 struct StepResult {
   double loss = 0;  // mean over the batch, with label smoothing
   std::int64_t correct = 0, images = 0;
@@ -42,6 +46,8 @@ class Trainer {
   /// Throws NonFiniteError naming the first parameter or buffer that is not finite: such weights are not
   /// saved over good ones.
   void check_weights();
+  /// Throws NonFiniteError with the layer that explains why the loss of validation images is not finite.
+  [[noreturn]] void explain_validation(std::shared_ptr<const Dataset> images, double loss);
 
  private:
   [[noreturn]] void explain_loss(const Tensor& images, double loss);

@@ -1,5 +1,6 @@
 #include "scripts/replk/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -263,6 +264,45 @@ TEST_CASE("scripts/trainer/the_first_layer_that_is_not_finite_is_named") {
     CHECK(
         same_bits(before.at("exp_avg.head.bias"), parts.trainer.optimizer().state().at("exp_avg.head.bias")));
   }
+}
+
+TEST_CASE("scripts/trainer/validation_that_is_not_finite_is_explained") {
+  Fixture fixture;
+  TrainParts parts(fixture.options);
+  for (const NamedTensor& entry : parts.model.state())
+    if (entry.name == "stages.0.blocks.1.pw1.bn.running_mean") Tensor(entry.tensor).fill(kNan);
+  train_steps(parts, 0, 0);
+  const std::string message =
+      error_of([&] { parts.trainer.explain_validation(parts.data.validation, kNan); });
+  INFO(message);
+  CHECK(message.find("validation loss is nan") != std::string::npos);
+  CHECK(message.find("is not finite is stages.0.blocks.1.pw1.bn (") != std::string::npos);
+}
+
+TEST_CASE("scripts/trainer/drop_path_is_drawn_anew_in_every_step_and_for_every_seed") {
+  Fixture fixture;
+  fixture.options.lr = 0;  // the weights stay as they are
+  fixture.options.drop_path = 0.5;
+  std::vector<double> losses;
+  for (const std::int64_t seed : {0, 1}) {
+    fixture.options.seed = seed;
+    TrainParts parts(fixture.options);
+    TrainParts same(fixture.options);
+    fixture.options.seed = 0;  // one batch and one network for both
+    TrainParts data(fixture.options);
+    data.loader.start(0);
+    const Batch batch = *data.loader.next();
+    for (const NamedTensor& entry : data.model.state())
+      for (TrainParts* target : {&parts, &same})
+        for (const NamedTensor& own : target->model.state())
+          if (own.name == entry.name) Tensor(own.tensor).copy_from(entry.tensor);
+    for (int step = 0; step < 3; ++step) {
+      losses.push_back(parts.trainer.step(batch).loss);
+      CHECK(same.trainer.step(batch).loss == losses.back());
+    }
+  }
+  std::sort(losses.begin(), losses.end());
+  CHECK(std::unique(losses.begin(), losses.end()) - losses.begin() > 3);
 }
 
 TEST_CASE("scripts/trainer/a_gradient_that_is_not_finite_is_named") {

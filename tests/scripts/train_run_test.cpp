@@ -1,0 +1,71 @@
+#include "scripts/replk/train_run.h"
+
+#include <sstream>
+
+#include "scripts/replk/command_line.h"
+#include "tests/scripts/train_support.h"
+#include "tests/support/catch.h"
+
+using namespace replk;
+using namespace replk::test;
+
+// An interrupt may come when all steps of an epoch are done and its validation is not.
+TEST_CASE("scripts/train_run/goes_on_with_the_validation_that_was_interrupted") {
+  const TemporaryFolder folder;
+  write_idx_dataset(folder / "data");
+  TrainOptions options = small_options(folder / "data");
+  options.epochs = 2;
+  std::ostringstream out;
+  Progress progress({.out = &out});
+  const auto run = [&](const std::string& name, std::int64_t steps_before) {
+    TrainParts parts(options);
+    RunFolder::create(folder / name, "", "").write(kConfigFile, to_json(options));
+    const RunFolder files = RunFolder::open(folder / name);
+    if (steps_before > 0) {
+      TrainState state{.batches = parts.loader.batches(), .images = parts.data.train->size()};
+      parts.loader.start(0);
+      for (; state.batch < steps_before; ++state.batch) {
+        const StepResult result = parts.trainer.step(*parts.loader.next());
+        state.loss_sum += result.loss * static_cast<double>(result.images);
+        state.correct += result.correct;
+        state.seen += result.images;
+        state.seconds += 1;
+      }
+      save_train_state(files.file(kStateFile), parts.model, parts.trainer.optimizer(), state);
+    }
+    TrainParts fresh(options);
+    TrainRun training(fresh, files, progress);
+    if (steps_before > 0) training.resume();
+    REQUIRE(training.run() == kExitOk);
+    return files;
+  };
+  const RunFolder whole = run("whole", 0), half = run("half", 4), done = run("done", 10);
+  for (const RunFolder* other : {&half, &done}) {
+    CHECK(read_text(whole.file(kLastFile)) == read_text(other->file(kLastFile)));
+    CHECK(read_text(whole.file(kBestFile)) == read_text(other->file(kBestFile)));
+    const auto expected = read_metrics_jsonl(read_text(whole.file(kMetricsJsonl)), "whole");
+    const auto rows = read_metrics_jsonl(read_text(other->file(kMetricsJsonl)), "other");
+    REQUIRE(rows.size() == 2);
+    CHECK(rows[0].train_loss == expected[0].train_loss);
+    CHECK(rows[0].train_accuracy == expected[0].train_accuracy);
+    CHECK(rows[1].val_loss == expected[1].val_loss);
+  }
+}
+
+TEST_CASE("scripts/train_run/without_validation_the_best_is_by_training_accuracy") {
+  const TemporaryFolder folder;
+  write_idx_dataset(folder / "data", 64);
+  TrainOptions options = small_options(folder / "data");
+  options.val_split = 0;
+  std::ostringstream out;
+  Progress progress({.out = &out});
+  TrainParts parts(options);
+  const RunFolder files = RunFolder::create(folder / "run", "", "");
+  CHECK(TrainRun(parts, files, progress).run() == kExitOk);
+  CHECK(std::filesystem::exists(files.file(kBestFile)));
+  CHECK_FALSE(std::filesystem::exists(files.file(kConfusionFile)));
+  CHECK(out.str().find("best training accuracy") != std::string::npos);
+  CHECK(out.str().find("validation") == std::string::npos);
+  const auto card = read_checkpoint(files.file(kBestFile)).card();
+  CHECK(card.classes == std::vector<std::string>{"0", "1", "2", "3"});
+}
