@@ -12,7 +12,7 @@ run() {  # shows a command, then runs it
 }
 
 step "1. Build"
-./scripts/build.sh release -DREPLK_TESTS=OFF
+./scripts/build.sh release -DREPLK_TESTS=OFF -DREPLK_BENCH=OFF
 built=$SECONDS
 
 folder=runs/quickstart
