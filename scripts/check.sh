@@ -41,8 +41,9 @@ while IFS=: read -r file line text; do
   fi
 done < <(grep -nE '^#include "' "${sources[@]}" /dev/null)
 # Eigen and Highway belong into kernels.
-if grep -lE '#include <(Eigen|hwy)/' "${sources[@]}" | grep -vE '^ops/[a-z0-9_]+/(cpu[a-z_0-9]*|[a-z_0-9]*)\.(cpp|h)$|^optim/|^scripts/bench/|^tests/' >&2; then
-  echo "check.sh: Eigen and Highway are for kernels (ops/*/cpu*.cpp, ops/primitives)" >&2
+if grep -lE '#include <(Eigen|hwy)/' "${sources[@]}" |
+  grep -vE '^ops/primitives/|^ops/[a-z0-9_]+/(cpu[a-z0-9_]*\.cpp|[a-z0-9_]+-inl\.h)$|^optim/|^scripts/bench/|^tests/' >&2; then
+  echo "check.sh: Eigen and Highway are for kernels (ops/*/cpu*.cpp, *-inl.h, ops/primitives)" >&2
   status=1
 fi
 [ $status -eq 0 ] && echo "check.sh: formatting and includes are as they should be"
