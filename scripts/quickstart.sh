@@ -25,7 +25,7 @@ step "2. What we train on"
 run data fashion-mnist
 
 step "3. Train"
-run train --data fashion-mnist --model replknet-nano --epochs "${EPOCHS:-4}" --out "$folder"
+run train --data fashion-mnist --model replknet-nano --epochs "${EPOCHS:-5}" --out "$folder"
 trained=$SECONDS
 
 step "4. Evaluate on the 10,000 test images"
