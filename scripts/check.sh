@@ -4,14 +4,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 ./scripts/install.sh --developer
 status=0
+format_errors=$(mktemp)
+trap 'rm -f "$format_errors"' EXIT
 
 mapfile -t sources < <(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
-if ! clang-format-14 --dry-run --Werror "${sources[@]}" 2>/tmp/replk_format.$$; then
-  grep -E '^[^ ].*: error' /tmp/replk_format.$$ | cut -d: -f1 | sort | uniq -c >&2
+if ! clang-format-14 --dry-run --Werror "${sources[@]}" 2>"$format_errors"; then
+  grep -E '^[^ ].*: error' "$format_errors" | cut -d: -f1 | sort | uniq -c >&2
   echo "check.sh: not formatted as .clang-format says. Run: clang-format-14 -i <file>" >&2
   status=1
 fi
-rm -f /tmp/replk_format.$$
 
 # May a file in folder $1 include a header of folder $2?
 allowed() {

@@ -138,7 +138,7 @@ TEST_CASE("models/replknet/overfits_a_batch_of_noise") {
   RepLKNet net(config);
   const Tensor x = image(1, 6), labels = Tensor::of(std::vector<std::int64_t>{0, 1, 2, 3, 0, 1}, {6});
   double loss_value = 0;
-  for (int step = 0; step < 300; ++step) {
+  for (int step = 0; step < 600; ++step) {
     for (Parameter* p : net.parameters()) p->grad_ready = false;
     Tape tape;
     const Variable loss = cross_entropy(net(x), labels);
