@@ -13,7 +13,16 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
   if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
+// Versions of all storages together, so that no two are ever alike.
+std::uint64_t next_version() {
+  static std::atomic<std::uint64_t> last = 0;
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 }  // namespace
+
+Tensor::Storage::Storage(Allocator& from, std::size_t size)
+    : allocator(from), bytes(size), memory(from.allocate(size)), version(next_version()) {}
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   Allocator& allocator = allocator_for(device);
@@ -25,9 +34,8 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   check(!__builtin_mul_overflow(static_cast<std::size_t>(shape.numel()), size_of(dtype), &bytes),
         "tensor: ", shape, " of ", dtype, " does not fit in memory.");
   bytes = std::max<std::size_t>(bytes, 1);  // an empty tensor still has storage, so that defined() is true
-  result.memory_ = allocator.allocate(bytes);
-  result.storage_ = std::shared_ptr<void>(
-      result.memory_, [&allocator, bytes](void* memory) { allocator.deallocate(memory, bytes); });
+  result.storage_ = std::make_shared<Storage>(allocator, bytes);
+  result.memory_ = result.storage_->memory;
   return result;
 }
 
@@ -41,6 +49,11 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   Tensor result = empty(shape, dtype, device);
   result.fill(value);
   return result;
+}
+
+void* Tensor::raw() {
+  if (storage_) storage_->version.store(next_version(), std::memory_order_relaxed);
+  return memory_;
 }
 
 Tensor Tensor::view(const Shape& shape) const {
@@ -80,7 +93,7 @@ Tensor Tensor::to(Device device) const {
 void Tensor::copy_from(const Tensor& source) {
   check(source.shape_ == shape_ && source.dtype_ == dtype_, "copy_from: expected ", *this, ", got ", source,
         ".");
-  copy_bytes(memory_, device_, source.memory_, source.device_, bytes());
+  copy_bytes(raw(), device_, source.memory_, source.device_, bytes());
 }
 
 void Tensor::fill(double value) {
@@ -91,7 +104,7 @@ void Tensor::fill(double value) {
       element = T(static_cast<float>(value));
     else
       element = static_cast<T>(value);
-    std::fill_n(static_cast<T*>(memory_), numel(), element);
+    std::fill_n(static_cast<T*>(raw()), numel(), element);
   });
 }
 

@@ -1,6 +1,7 @@
 // Tensor: a contiguous array of numbers on a device. Knows nothing of gradients.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
@@ -54,7 +55,7 @@ class Tensor {
     require_dtype(dtype_of<T>());
     return static_cast<const T*>(raw());
   }
-  void* raw() { return memory_; }
+  void* raw();
   const void* raw() const { return memory_; }
 
   /// The same elements under another shape of equal numel; shares storage.
@@ -76,14 +77,30 @@ class Tensor {
 
   /// True when no other tensor shares this storage, so that it may be written without anyone noticing.
   bool unique() const { return storage_.use_count() == 1; }
+  /// A number that changes whenever somebody may have written to this storage (asked for a pointer that is
+  /// not const), and that no other storage ever has: what was computed from a tensor stays valid as long as
+  /// both this and raw() stay the same. See Prepared.
+  std::uint64_t version() const { return storage_ ? storage_->version.load(std::memory_order_relaxed) : 0; }
   /// True when both share storage.
   bool shares_storage(const Tensor& other) const { return storage_ && storage_ == other.storage_; }
 
  private:
+  // The whole allocation, given back to its allocator with the last tensor that shares it.
+  struct Storage {
+    Storage(Allocator& allocator, std::size_t bytes);
+    ~Storage() { allocator.deallocate(memory, bytes); }
+    Storage(const Storage&) = delete;
+    Storage& operator=(const Storage&) = delete;
+
+    Allocator& allocator;
+    std::size_t bytes;
+    void* memory;
+    std::atomic<std::uint64_t> version;
+  };
   void require_dtype(DType wanted) const;
 
-  std::shared_ptr<void> storage_;  // owns the whole allocation; its deleter gives it back to the allocator
-  void* memory_ = nullptr;         // the first element of this tensor inside it
+  std::shared_ptr<Storage> storage_;
+  void* memory_ = nullptr;  // the first element of this tensor inside the storage
   Shape shape_;
   DType dtype_ = DType::f32;
   Device device_;

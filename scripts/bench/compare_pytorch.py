@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""RepLK beside PyTorch on this machine's CPU: depth-wise and 1x1 convolutions, training steps, inference.
+
+    python scripts/bench/compare_pytorch.py build/bin/bench_cases [--threads 2] [--only depthwise,network]
+
+Every case is run by RepLK, by PyTorch in its default format (NCHW) and by PyTorch in channels-last, in turn,
+round after round; the tables hold medians. "ratio" is the better PyTorch time over RepLK's. Needs the PyPI
+package torch, which nothing else here does.
+"""
+import argparse
+import math
+import statistics
+import subprocess
+import time
+
+import torch
+from pytorch_replknet import replknet
+from torch import nn
+
+STAGES = [(128, 56, 31), (256, 28, 29), (512, 14, 27), (1024, 7, 13)]
+SMALL_KERNELS = [3, 5, 7, 9, 13]
+# The 1x1 convolutions of RepLKNet-31B: input and output channels, side of the map.
+POINTWISE = [(128, 128, 112), (128, 128, 56), (128, 512, 56), (512, 128, 56), (128, 256, 56), (256, 256, 28),
+             (256, 1024, 28), (1024, 256, 28), (256, 512, 28), (512, 512, 14), (512, 2048, 14),
+             (2048, 512, 14), (512, 1024, 14), (1024, 1024, 7), (1024, 4096, 7), (4096, 1024, 7)]
+TINY = dict(in_channels=1, channels=[48, 96], large_kernel_sizes=[13, 13], layers=[2, 2], stem_strides=[2, 1],
+            small_kernel=5, dw_ratio=1, ffn_ratio=4, num_classes=10)
+B31 = dict(in_channels=3, channels=[128, 256, 512, 1024], large_kernel_sizes=[31, 29, 27, 13],
+           layers=[2, 2, 18, 2], stem_strides=[2, 2], small_kernel=5, dw_ratio=1, ffn_ratio=4,
+           num_classes=1000)
+PASSES = ("forward", "input", "weight")
+SECONDS_PER_CASE = 1
+PAUSE = 0.02
+
+
+class RepLK:
+    """The bench_cases program, asked line by line."""
+
+    def __init__(self, program, threads):
+        self.process = subprocess.Popen([program, "--threads", str(threads)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+
+    def ask(self, line):
+        print(line, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline().strip()
+        if not answer:
+            raise SystemExit(f"bench_cases ended at: {line}")
+        return answer
+
+    def case(self, line):
+        chosen = self.ask(line).removeprefix("ready").strip()
+        return chosen, lambda: float(self.ask("run"))
+
+
+def timed(f):
+    def run():
+        start = time.perf_counter()
+        f()
+        return (time.perf_counter() - start) * 1e3
+    return run
+
+
+def interleaved(runners, seconds=SECONDS_PER_CASE):
+    """Medians of the runners, which take turns. A turn is a pause, in which the threads that the one before left
+    spinning go to sleep, one run that does not count, and some that do; long runs need neither."""
+    start = time.perf_counter()
+    warm_up = [run() for run in runners]
+    times = [[] for _ in runners]
+    while len(times[0]) < 3 or (time.perf_counter() - start < seconds and len(times[0]) < 100):
+        for run, own, first in zip(runners, times, warm_up):
+            if first < 500:
+                time.sleep(PAUSE)
+                run()
+            for _ in range(max(1, min(10, int(30 / first)))):
+                own.append(run())
+        if sum(warm_up) > 60e3:
+            break
+    return [statistics.median(own) for own in times]
+
+
+def taps_inside(extent, kernel):
+    """Pairs of an output and a tap that meet inside the image, along one axis."""
+    return sum(max(0, min(o + kernel // 2, extent - 1) - max(o - kernel // 2, 0) + 1) for o in range(extent))
+
+
+def convolution(x, w, stride, padding, groups, which):
+    """One pass of a PyTorch convolution, as a function without arguments."""
+    def forward():
+        return nn.functional.conv2d(x, w, None, stride, padding, 1, groups)
+    if which == "forward":
+        return forward
+    dy = torch.randn_like(forward())
+    return lambda: torch.ops.aten.convolution_backward(
+        dy, x, w, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups,
+        [which == "input", which == "weight", False])
+
+
+def formats(make):
+    """The runner of make(format) for both memory formats."""
+    return [timed(make(f)) for f in (torch.contiguous_format, torch.channels_last)]
+
+
+def row(cells, times, unit=""):
+    ours, nchw, last = times
+    print("| " + " | ".join(str(c) for c in cells) +
+          f" | {ours:.3g} | {nchw:.3g} | {last:.3g} | **{min(nchw, last) / ours:.2f}x** |{unit}", flush=True)
+    return min(nchw, last) / ours
+
+
+def header(cells, extra=""):
+    names = cells + ["RepLK ms", "PyTorch NCHW", "channels-last", "ratio"]
+    print("\n| " + " | ".join(names) + " |" + extra)
+    print("|" + "---|" * (len(names) + extra.count("|")))
+
+
+def depthwise(replk, options, peak):
+    header(["C x HxW", "K", "stride", "batch", "pass", "kernel"], " GFLOP/s | of peak |")
+    shapes = [(c, s, k, 1) for c, s, k in STAGES]
+    shapes += [(c, s, k, 1) for k in SMALL_KERNELS for c, s, _ in STAGES if (s, k) != (7, 13)]
+    shapes += [(c, 2 * s, 3, 2) for c, s, _ in STAGES]
+    for c, s, k, stride in shapes:
+        for which in PASSES:
+            n = options.batch
+            chosen, ours = replk.case(f"depthwise {which} {c} {n} {s} {s} {k} {stride} {options.kernel}")
+
+            def make(f, c=c, s=s, k=k, stride=stride, which=which, n=n):
+                x = torch.randn(n, c, s, s).to(memory_format=f)
+                return convolution(x, torch.randn(c, 1, k, k).to(memory_format=f), stride, k // 2, c, which)
+
+            times = interleaved([ours] + formats(make))
+            rate = 2 * c * n * (taps_inside(s, k) / stride) ** 2 / times[0] / 1e6
+            row([f"{c} x {s}x{s}", k, stride, n, which, chosen], times, f" {rate:.0f} | {rate / peak:.0%} |")
+
+
+def pointwise(replk, options, peak):
+    header(["in -> out, HxW", "batch", "pass"], " GFLOP/s | of peak |")
+    ratios = {which: [] for which in PASSES}
+    for cin, cout, s in POINTWISE:
+        for which in PASSES:
+            n = options.batch
+            _, ours = replk.case(f"pointwise {which} {cin} {cout} {n * s * s}")
+
+            def make(f, cin=cin, cout=cout, s=s, which=which, n=n):
+                x = torch.randn(n, cin, s, s).to(memory_format=f)
+                return convolution(x, torch.randn(cout, cin, 1, 1), 1, 0, 1, which)
+
+            times = interleaved([ours] + formats(make))
+            rate = 2 * cin * cout * n * s * s / times[0] / 1e6
+            ratios[which].append(
+                row([f"{cin} -> {cout}, {s}x{s}", n, which], times, f" {rate:.0f} | {rate / peak:.0%} |"))
+    for which, r in ratios.items():
+        print(f"\ngeometric mean of the ratios, {which}: {math.exp(statistics.fmean(map(math.log, r))):.2f}")
+
+
+def train_step(config, size, batch, f):
+    model = replknet(config).to(memory_format=f).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
+    x = torch.randn(batch, config["in_channels"], size, size).to(memory_format=f)
+    labels = torch.zeros(batch, dtype=torch.long)
+
+    def step():
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+    return step
+
+
+def inference(config, size, batch, f):
+    model = replknet(config, merged=True).to(memory_format=f).eval()
+    x = torch.randn(batch, config["in_channels"], size, size).to(memory_format=f)
+
+    def run():
+        with torch.inference_mode():
+            model(x)
+    return run
+
+
+def network(replk, options, _):
+    header(["network", "batch", "what"], " RepLK images/s | RepLK peak MiB |")
+    for name, config, size, batch, what in [("replknet-tiny", TINY, 28, 128, "train"),
+                                            ("replknet-tiny", TINY, 28, 128, "infer"),
+                                            ("replknet-31b", B31, 224, 1, "infer"),
+                                            ("replknet-31b", B31, 224, 8, "infer"),
+                                            ("replknet-31b", B31, 224, 8, "train")]:
+        if options.network not in (None, name) or options.what not in (None, what):
+            continue
+        _, ours = replk.case(f"{what} {name} {config['in_channels']} {size} {batch}")
+        make = train_step if what == "train" else inference
+        times = interleaved([ours] + formats(lambda f: make(config, size, batch, f)), seconds=20)
+        row([f"{name}, {size}x{size}", batch, "training step" if what == "train" else "inference, merged"],
+            times, f" {batch / times[0] * 1e3:.1f} | {replk.ask('memory')} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("program", help="the built bench_cases")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--kernel", default="automatic", help="RepLK's depth-wise kernel")
+    parser.add_argument("--only", default="depthwise,pointwise,network")
+    parser.add_argument("--network", help="of --only network: replknet-tiny or replknet-31b")
+    parser.add_argument("--what", help="of --only network: train or infer")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    replk = RepLK(options.program, options.threads)
+    peak, copy = (float(word) for word in replk.ask("peak").split())
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        cpu = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown CPU")
+    print(f"{cpu}, {options.threads} threads, f32, PyTorch {torch.__version__}, {time.strftime('%Y-%m-%d')}; "
+          f"measured peak {peak:.0f} GFLOP/s, copy {copy:.1f} GB/s")
+    for name in options.only.split(","):
+        {"depthwise": depthwise, "pointwise": pointwise, "network": network}[name](replk, options, peak)
+
+
+if __name__ == "__main__":
+    main()
