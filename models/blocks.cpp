@@ -22,13 +22,16 @@ ConvBn::ConvBn(Options options)
                                                                      .padding = options.kernel / 2,
                                                                      .groups = options.groups,
                                                                      .bias = !options.bn}))) {
-  if (options.bn) bn_ = add_child("bn", std::make_shared<BatchNorm2d>(options.out_channels));
+  if (options.bn)
+    bn_ = add_child("bn", std::make_shared<BatchNorm2d>(options.out_channels, options.activation));
 }
 
 Variable ConvBn::forward(const Variable& x) {
-  Variable y = (*conv_)(x);
-  if (bn_) y = (*bn_)(y);
-  return options_.relu ? relu(y) : y;
+  const Variable y = (*conv_)(x);
+  if (bn_) return (*bn_)(y);
+  return options_.activation == Activation::relu   ? relu(y)
+         : options_.activation == Activation::gelu ? gelu(y)
+                                                   : y;
 }
 
 ConvBn::Fused ConvBn::fused() const {
@@ -131,10 +134,10 @@ void ReparamLargeKernelConv::merge() {
 
 RepLKBlock::RepLKBlock(std::int64_t channels, std::int64_t dw_channels, std::int64_t kernel,
                        std::int64_t small_kernel, BlockOptions options)
-    : pw1_(add_child(
-          "pw1",
-          std::make_shared<ConvBn>(ConvBn::Options{
-              .in_channels = channels, .out_channels = dw_channels, .relu = true, .bn = !options.folded}))),
+    : pw1_(add_child("pw1", std::make_shared<ConvBn>(ConvBn::Options{.in_channels = channels,
+                                                                     .out_channels = dw_channels,
+                                                                     .activation = Activation::relu,
+                                                                     .bn = !options.folded}))),
       pw2_(add_child("pw2",
                      std::make_shared<ConvBn>(ConvBn::Options{
                          .in_channels = dw_channels, .out_channels = channels, .bn = !options.folded}))),
@@ -162,9 +165,10 @@ void RepLKBlock::fold() {
 
 ConvFFN::ConvFFN(std::int64_t channels, std::int64_t hidden_channels, BlockOptions options) {
   if (!options.folded) preffn_bn_ = add_child("preffn_bn", std::make_shared<BatchNorm2d>(channels));
-  pw1_ =
-      add_child("pw1", std::make_shared<ConvBn>(ConvBn::Options{
-                           .in_channels = channels, .out_channels = hidden_channels, .bn = !options.folded}));
+  pw1_ = add_child("pw1", std::make_shared<ConvBn>(ConvBn::Options{.in_channels = channels,
+                                                                   .out_channels = hidden_channels,
+                                                                   .activation = Activation::gelu,
+                                                                   .bn = !options.folded}));
   pw2_ =
       add_child("pw2", std::make_shared<ConvBn>(ConvBn::Options{
                            .in_channels = hidden_channels, .out_channels = channels, .bn = !options.folded}));
@@ -173,7 +177,7 @@ ConvFFN::ConvFFN(std::int64_t channels, std::int64_t hidden_channels, BlockOptio
 
 Variable ConvFFN::forward(const Variable& x) {
   Variable y = preffn_bn_ ? (*preffn_bn_)(x) : x;
-  y = (*pw2_)(gelu((*pw1_)(y)));
+  y = (*pw2_)((*pw1_)(y));
   return add(x, (*drop_path_)(y));
 }
 

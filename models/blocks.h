@@ -5,19 +5,20 @@
 
 namespace replk {
 
-/// conv -> bn -> ReLU (names `conv`, `bn`), bn and ReLU each optional. Without bn the convolution has a bias:
-/// that is what remains after the batch norm was folded into it.
+/// conv -> bn -> activation (names `conv`, `bn`), bn and activation each optional. Without bn the convolution
+/// has a bias: that is what remains after the batch norm was folded into it.
 class ConvBn : public Module {
  public:
   struct Options {
     std::int64_t in_channels, out_channels;
     std::int64_t kernel = 1, stride = 1, groups = 1;  // padding = kernel / 2
-    bool relu = false;
+    Activation activation = Activation::none;
     bool bn = true;
   };
   explicit ConvBn(Options options);
 
-  /// The convolution with its batch norm (in eval mode) multiplied in: weight like conv.weight, and a bias.
+  /// The convolution with its batch norm (in eval mode) multiplied in: weight like conv.weight, and a bias;
+  /// what the activation is applied to.
   struct Fused {
     std::vector<double> weight, bias;
   };

@@ -67,7 +67,7 @@ RepLKNet::RepLKNet(RepLKNetConfig config, std::uint64_t seed) : config_(std::mov
   const bool bn = !config_.batch_norm_folded;
   const std::int64_t width = config_.channels[0];
   const auto conv_bn_relu = [&](Sequential& list, ConvBn::Options options) {
-    options.relu = true;
+    options.activation = Activation::relu;
     options.bn = bn;
     conv_bns_.push_back(list.append(std::make_shared<ConvBn>(options)));
   };

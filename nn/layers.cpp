@@ -58,8 +58,9 @@ void Conv2d::reset_parameters(std::uint64_t seed) {
   if (bias_) init_fan_in_uniform(*bias_, fan_in, seed);
 }
 
-BatchNorm2d::BatchNorm2d(std::int64_t channels)
-    : weight_(add_parameter("weight", {channels})),
+BatchNorm2d::BatchNorm2d(std::int64_t channels, Activation activation)
+    : activation_(activation),
+      weight_(add_parameter("weight", {channels})),
       bias_(add_parameter("bias", {channels})),
       running_mean_(add_buffer("running_mean", Tensor::zeros({channels}))),
       running_var_(add_buffer("running_var", Tensor::full({channels}, 1))),
@@ -70,9 +71,12 @@ BatchNorm2d::BatchNorm2d(std::int64_t channels)
 Variable BatchNorm2d::forward(const Variable& x) {
   const bool update = training() && !Tape::recomputing();
   if (update) ++*num_batches_tracked_.data<std::int64_t>();
-  return batch_norm2d(
-      x, weight_, bias_, running_mean_, running_var_,
-      {.training = training(), .momentum = kMomentum, .eps = kEps, .update_statistics = update});
+  return batch_norm2d(x, weight_, bias_, running_mean_, running_var_,
+                      {.training = training(),
+                       .momentum = kMomentum,
+                       .eps = kEps,
+                       .update_statistics = update,
+                       .activation = activation_});
 }
 
 BatchNorm2d::Affine BatchNorm2d::affine() const {
@@ -85,7 +89,9 @@ BatchNorm2d::Affine BatchNorm2d::affine() const {
   return result;
 }
 
-std::string BatchNorm2d::describe() const { return "batch norm"; }
+std::string BatchNorm2d::describe() const {
+  return activation_ == Activation::none ? "batch norm" : str("batch norm, ", name_of(activation_));
+}
 
 Linear::Linear(std::int64_t in_features, std::int64_t out_features)
     : weight_(add_parameter("weight", {out_features, in_features})),

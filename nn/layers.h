@@ -2,6 +2,7 @@
 #pragma once
 
 #include "nn/module.h"
+#include "ops/primitives/activation.h"
 
 namespace replk {
 
@@ -39,11 +40,12 @@ class Conv2d : public Module {
 };
 
 /// batch_norm2d with its scale, shift and running statistics (momentum 0.1, eps 1e-5, as in the published
-/// model).
+/// model), and the activation that follows, which costs no pass of its own here.
 class BatchNorm2d : public Module {
  public:
-  explicit BatchNorm2d(std::int64_t channels);
-  /// In eval mode batch norm is x * scale + shift, per channel; f64 vectors of length C.
+  explicit BatchNorm2d(std::int64_t channels, Activation activation = Activation::none);
+  /// In eval mode batch norm is x * scale + shift, per channel, before the activation; f64 vectors of length
+  /// C.
   struct Affine {
     std::vector<double> scale, shift;
   };
@@ -57,6 +59,7 @@ class BatchNorm2d : public Module {
 
  private:
   static constexpr double kEps = 1e-5, kMomentum = 0.1;
+  Activation activation_;
   Parameter &weight_, &bias_;
   Tensor &running_mean_, &running_var_, &num_batches_tracked_;
 };

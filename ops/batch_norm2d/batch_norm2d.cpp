@@ -40,15 +40,16 @@ Variable batch_norm2d(const Variable& x, const Variable& weight, const Variable&
       cpu::batch_norm2d_forward_training(g, x.data(), weight.data(), bias.data(), params, mean, inverse_std,
                                          running_mean, running_var, y);
     else
-      cpu::batch_norm2d_forward_eval(g, x.data(), weight.data(), bias.data(), params.eps, running_mean,
+      cpu::batch_norm2d_forward_eval(g, x.data(), weight.data(), bias.data(), params, running_mean,
                                      running_var, mean, inverse_std, y);
   });
-  return record("batch_norm2d", y, {x, weight, bias}, /*saved=*/{x.data(), weight.data(), mean, inverse_std},
-                [g, training = params.training](const Saved& saved, const Tensor& dy, GradSink& grads) {
+  return record("batch_norm2d", y, {x, weight, bias},
+                /*saved=*/{x.data(), weight.data(), bias.data(), mean, inverse_std},
+                [g, params](const Saved& saved, const Tensor& dy, GradSink& grads) {
                   const auto target = [&](int i) { return grads.wants(i) ? grads.into(i) : GradTarget{}; };
                   dispatch("batch_norm2d.backward", dy.device(), [&] {
-                    cpu::batch_norm2d_backward(g, saved[0], saved[1], saved[2], saved[3], training, dy,
-                                               target(0), target(1), target(2));
+                    cpu::batch_norm2d_backward(g, {saved[0], saved[1], saved[2], saved[3], saved[4]}, params,
+                                               dy, {target(0), target(1), target(2)});
                   });
                 });
 }

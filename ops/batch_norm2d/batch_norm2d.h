@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/tape.h"
+#include "ops/primitives/activation.h"
 
 namespace replk {
 
@@ -10,18 +11,20 @@ struct BatchNorm2dParams {
   double momentum = 0.1;          // weight of this batch in the running statistics, in [0, 1]
   double eps = 1e-5;              // added to the variance, >= 0
   bool update_statistics = true;  // training only: whether the running statistics move
+  Activation activation = Activation::none;
 };
 
-/// y[c, n, h, w] = (x[c, n, h, w] - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c]
+/// y[c, n, h, w] = activation((x[c, n, h, w] - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c])
 ///
 /// x, y (C, N, H, W); weight, bias, running_mean and running_var (C,); all of one dtype, f32 or f64.
 /// Training: mean and (biased) variance over N, H, W, and then, unless switched off,
 ///   running = (1 - momentum) running + momentum batch, where running_var takes the unbiased variance.
 /// The running statistics also stay put while a checkpoint is recomputed. Evaluation: mean and variance are
 /// the running ones, which backward takes for constants.
-/// Saves x and weight (shared) and the mean and inverse standard deviation used (2 C numbers).
-/// Throws Error on wrong shapes or dtypes, params out of range, and in training on one value per channel,
-/// whose variance says nothing. Source: Ioffe and Szegedy 2015; the semantics are PyTorch's.
+/// Saves x, weight and bias (shared) and the mean and inverse standard deviation used (2 C numbers); what
+/// went into the activation is computed again. Throws Error on wrong shapes or dtypes, params out of range,
+/// and in training on one value per channel, whose variance says nothing. Source: Ioffe and Szegedy 2015; the
+/// semantics are PyTorch's.
 Variable batch_norm2d(const Variable& x, const Variable& weight, const Variable& bias, Tensor& running_mean,
                       Tensor& running_var, BatchNorm2dParams params = {});
 
@@ -33,6 +36,15 @@ struct BatchNorm2dGeometry {
                                 const BatchNorm2dParams& params);
 };
 
+/// What backward has from forward.
+struct BatchNorm2dSaved {
+  Tensor x, weight, bias, mean, inverse_std;
+};
+/// Where it puts the gradients; those that are not wanted have an undefined tensor.
+struct BatchNorm2dGradients {
+  GradTarget x, weight, bias;
+};
+
 namespace cpu {
 /// Training: statistics of each row into `mean` and `inverse_std` (C,), y from them, and the running
 /// statistics moved where the params say so.
@@ -41,13 +53,12 @@ void batch_norm2d_forward_training(const BatchNorm2dGeometry& g, const Tensor& x
                                    Tensor& inverse_std, Tensor& running_mean, Tensor& running_var, Tensor& y);
 /// Evaluation: `mean` and `inverse_std` (C,) from the running statistics, y from them.
 void batch_norm2d_forward_eval(const BatchNorm2dGeometry& g, const Tensor& x, const Tensor& weight,
-                               const Tensor& bias, double eps, const Tensor& running_mean,
-                               const Tensor& running_var, Tensor& mean, Tensor& inverse_std, Tensor& y);
-/// All three gradients; those that are not wanted have an undefined tensor. `training` says whether mean and
-/// inverse_std depend on x.
-void batch_norm2d_backward(const BatchNorm2dGeometry& g, const Tensor& x, const Tensor& weight,
-                           const Tensor& mean, const Tensor& inverse_std, bool training, const Tensor& dy,
-                           GradTarget dx, GradTarget dweight, GradTarget dbias);
+                               const Tensor& bias, const BatchNorm2dParams& params,
+                               const Tensor& running_mean, const Tensor& running_var, Tensor& mean,
+                               Tensor& inverse_std, Tensor& y);
+/// All three gradients. `params` says whether mean and inverse_std depend on x, and the activation.
+void batch_norm2d_backward(const BatchNorm2dGeometry& g, const BatchNorm2dSaved& saved,
+                           const BatchNorm2dParams& params, const Tensor& dy, BatchNorm2dGradients into);
 }  // namespace cpu
 
 }  // namespace replk

@@ -1,10 +1,12 @@
 // A channel is one row; a thread takes whole rows. Each row is swept twice: once for its sums, once for the
-// result, which finds it in the cache unless the row is larger than that.
+// result, which finds it in the cache unless the row is larger than that. An activation is applied on the way
+// out; backward computes what went into it again, from x.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/batch_norm2d/cpu.cpp"
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "core/parallel.h"
 #include "ops/batch_norm2d/batch_norm2d.h"
@@ -13,6 +15,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "ops/primitives/activation-inl.h"
 #include "ops/primitives/simd_row-inl.h"
 
 #ifndef REPLK_BATCH_NORM2D_ONCE
@@ -43,6 +46,7 @@ struct Moments {
 
 HWY_BEFORE_NAMESPACE();
 namespace replk::cpu::HWY_NAMESPACE {
+namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class V>
@@ -103,45 +107,68 @@ Moments moments_of(const T* x, std::int64_t n) {
   return moments;
 }
 
-// y = (x - mean) scale + shift
+// What a channel does to x before the activation: (x - mean) scale + shift.
 template <class T>
-void normalise(const T* x, std::int64_t n, T mean, T scale, T shift, T* y) {
+struct Affine {
+  T mean, scale, shift;
+  template <class D, class V>
+  HWY_INLINE V operator()(D d, V x) const {
+    return hn::MulAdd(hn::Sub(x, hn::Set(d, mean)), hn::Set(d, scale), hn::Set(d, shift));
+  }
+};
+
+// y = F((x - mean) scale + shift)
+template <class F, class T>
+void normalise(const T* x, std::int64_t n, const Affine<T> affine, T* y) {
   const hn::ScalableTag<T> d;
-  const auto center = hn::Set(d, mean), factor = hn::Set(d, scale), offset = hn::Set(d, shift);
   for_each_vector(d, n, [&](std::int64_t i, std::int64_t count) HWY_ATTR {
-    const auto deviation = hn::Sub(load_up_to(d, x + i, count), center);
-    store_up_to(d, hn::MulAdd(deviation, factor, offset), y + i, count);
+    store_up_to(d, F::value(d, affine(d, load_up_to(d, x + i, count))), y + i, count);
   });
 }
 
-// Sums of dy and of dy (x - mean).
-template <class T>
-TwoSums gradient_sums(const T* x, const T* dy, std::int64_t n, T mean) {
+// dz = dy F'(z), z being what went into the activation.
+template <class F, class T>
+void undo_activation(const T* x, const T* dy, std::int64_t n, const Affine<T> affine, T* dz) {
   const hn::ScalableTag<T> d;
-  const auto center = hn::Set(d, mean);
+  for_each_vector(d, n, [&](std::int64_t i, std::int64_t count) HWY_ATTR {
+    const auto z = affine(d, load_up_to(d, x + i, count));
+    store_up_to(d, F::gradient(d, z, load_up_to(d, dy + i, count)), dz + i, count);
+  });
+}
+
+// Sums of dz and of dz (x - mean); puts dz into memory too, which without an activation is dy itself.
+template <class F, class T>
+TwoSums gradient_sums(const T* x, const T* dy, std::int64_t n, const Affine<T>& affine, T* dz) {
+  const hn::ScalableTag<T> d;
+  const auto center = hn::Set(d, affine.mean);
   TwoSums total;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
-    const TwoSums block =
-        sum_terms(d, std::min(kBlock, n - begin), [&](std::int64_t i, std::int64_t count) HWY_ATTR {
-          const auto gradient = load_up_to(d, dy + begin + i, count);
-          const auto deviation = hn::Sub(load_up_to(d, x + begin + i, count), center);
-          return Terms<hn::Vec<decltype(d)>>{gradient, hn::Mul(gradient, deviation)};
-        });
+    const std::int64_t size = std::min(kBlock, n - begin);
+    const T *from = x + begin, *gradients = dy + begin;
+    if constexpr (!std::is_same_v<F, Identity>) {
+      undo_activation<F>(from, gradients, size, affine, dz + begin);
+      gradients = dz + begin;
+    }
+    const TwoSums block = sum_terms(d, size, [&](std::int64_t i, std::int64_t count) HWY_ATTR {
+      const auto gradient = load_up_to(d, gradients + i, count);
+      const auto deviation = hn::Sub(load_up_to(d, from + i, count), center);
+      return Terms<hn::Vec<decltype(d)>>{gradient, hn::Mul(gradient, deviation)};
+    });
     total.first += block.first;
     total.second += block.second;
   }
   return total;
 }
 
-// dx = dy scale - (x - mean) slope - offset, added to dx where `accumulate`.
+// dx = dz scale - (x - mean) slope - offset, added to dx where `accumulate`. dz may be dx.
 template <bool accumulate, class T>
-void input_gradient(const T* x, const T* dy, std::int64_t n, T mean, T scale, T slope, T offset, T* dx) {
+void input_gradient(const T* x, const T* dz, std::int64_t n, T mean, T scale, T slope, T offset, T* dx) {
   const hn::ScalableTag<T> d;
   const auto center = hn::Set(d, mean), factor = hn::Set(d, scale), steep = hn::Set(d, slope),
              less = hn::Set(d, offset);
   for_each_vector(d, n, [&](std::int64_t i, std::int64_t count) HWY_ATTR {
     const auto deviation = hn::Sub(load_up_to(d, x + i, count), center);
-    const auto direct = hn::MulSub(load_up_to(d, dy + i, count), factor, less);
+    const auto direct = hn::MulSub(load_up_to(d, dz + i, count), factor, less);
     auto gradient = hn::NegMulAdd(deviation, steep, direct);
     if constexpr (accumulate) gradient = hn::Add(gradient, load_up_to(d, dx + i, count));
     store_up_to(d, gradient, dx + i, count);
@@ -162,66 +189,89 @@ void forward_training(const BatchNorm2dGeometry& g, std::int64_t begin, std::int
       running =
           static_cast<T>((1 - params.momentum) * static_cast<double>(running) + params.momentum * batch);
     };
-    for (std::int64_t c = begin; c < end; ++c) {
-      const T* row = x.data<T>() + c * g.columns;
-      const Moments moments = moments_of(row, g.columns);
-      means[c] = static_cast<T>(moments.mean);
-      inverse[c] = static_cast<T>(1 / std::sqrt(moments.squares / n + params.eps));
-      if (params.update_statistics) {
-        move(running_means[c], moments.mean);
-        move(running_vars[c], moments.squares / (n - 1));
+    visit_activation(params.activation, [&]<class F>(F) {
+      for (std::int64_t c = begin; c < end; ++c) {
+        const T* row = x.data<T>() + c * g.columns;
+        const Moments moments = moments_of(row, g.columns);
+        means[c] = static_cast<T>(moments.mean);
+        inverse[c] = static_cast<T>(1 / std::sqrt(moments.squares / n + params.eps));
+        if (params.update_statistics) {
+          move(running_means[c], moments.mean);
+          move(running_vars[c], moments.squares / (n - 1));
+        }
+        normalise<F, T>(row, g.columns, {means[c], w[c] * inverse[c], b[c]}, y.data<T>() + c * g.columns);
       }
-      normalise(row, g.columns, means[c], w[c] * inverse[c], b[c], y.data<T>() + c * g.columns);
-    }
+    });
   });
 }
 
 void forward_eval(const BatchNorm2dGeometry& g, std::int64_t begin, std::int64_t end, const Tensor& x,
-                  const Tensor& weight, const Tensor& bias, double eps, const Tensor& running_mean,
-                  const Tensor& running_var, Tensor& mean, Tensor& inverse_std, Tensor& y) {
+                  const Tensor& weight, const Tensor& bias, const BatchNorm2dParams& params,
+                  const Tensor& running_mean, const Tensor& running_var, Tensor& mean, Tensor& inverse_std,
+                  Tensor& y) {
   visit_real("batch_norm2d", x.dtype(), [&]<class T>(TypeTag<T>) {
     const T *w = weight.data<T>(), *b = bias.data<T>();
     const T *running_means = running_mean.data<T>(), *running_vars = running_var.data<T>();
     T *means = mean.data<T>(), *inverse = inverse_std.data<T>();
-    for (std::int64_t c = begin; c < end; ++c) {
-      means[c] = running_means[c];
-      inverse[c] = static_cast<T>(1 / std::sqrt(static_cast<double>(running_vars[c]) + eps));
-      normalise(x.data<T>() + c * g.columns, g.columns, means[c], w[c] * inverse[c], b[c],
-                y.data<T>() + c * g.columns);
-    }
+    visit_activation(params.activation, [&]<class F>(F) {
+      for (std::int64_t c = begin; c < end; ++c) {
+        means[c] = running_means[c];
+        inverse[c] = static_cast<T>(1 / std::sqrt(static_cast<double>(running_vars[c]) + params.eps));
+        normalise<F, T>(x.data<T>() + c * g.columns, g.columns, {means[c], w[c] * inverse[c], b[c]},
+                        y.data<T>() + c * g.columns);
+      }
+    });
   });
 }
 
-void backward(const BatchNorm2dGeometry& g, std::int64_t begin, std::int64_t end, const Tensor& x,
-              const Tensor& weight, const Tensor& mean, const Tensor& inverse_std, bool training,
-              const Tensor& dy, GradTarget& dx, GradTarget& dweight, GradTarget& dbias) {
+template <class F, class T>
+void backward_rows(const BatchNorm2dGeometry& g, std::int64_t begin, std::int64_t end,
+                   const BatchNorm2dSaved& saved, bool training, const Tensor& dy,
+                   BatchNorm2dGradients& into) {
+  constexpr bool has_activation = !std::is_same_v<F, Identity>;
+  const T *w = saved.weight.data<T>(), *means = saved.mean.data<T>(), *inverse = saved.inverse_std.data<T>();
+  const T* b = saved.bias.data<T>();
+  const auto put = [](GradTarget& target, std::int64_t c, double value) {
+    if (!target.tensor.defined()) return;
+    T& place = target.tensor.data<T>()[c];
+    place = static_cast<T>(target.accumulate ? static_cast<double>(place) + value : value);
+  };
+  const bool wants_x = into.x.tensor.defined();
+  const bool sums = training || into.weight.tensor.defined() || into.bias.tensor.defined() || has_activation;
+  // dz lies where dx will, or in a row of its own where that holds something already.
+  Tensor row_of_dz;
+  if (has_activation && (!wants_x || into.x.accumulate)) row_of_dz = Tensor::empty({g.columns}, dy.dtype());
+  const auto n = static_cast<double>(g.columns);
+  for (std::int64_t c = begin; c < end; ++c) {
+    const T *row = saved.x.data<T>() + c * g.columns, *drow = dy.data<T>() + c * g.columns;
+    T* dx = wants_x ? into.x.tensor.data<T>() + c * g.columns : nullptr;
+    T* dz = row_of_dz.defined() ? row_of_dz.data<T>() : dx;
+    const auto r = static_cast<double>(inverse[c]);
+    TwoSums s;
+    if (sums) s = gradient_sums<F, T>(row, drow, g.columns, {means[c], w[c] * inverse[c], b[c]}, dz);
+    put(into.weight, c, s.second * r);
+    put(into.bias, c, s.first);
+    if (!wants_x) continue;
+    const double scale = static_cast<double>(w[c]) * r;
+    const double slope = training ? scale * r * r * s.second / n : 0,
+                 offset = training ? scale * s.first / n : 0;
+    const auto write = into.x.accumulate ? input_gradient<true, T> : input_gradient<false, T>;
+    write(row, has_activation ? dz : drow, g.columns, means[c], static_cast<T>(scale), static_cast<T>(slope),
+          static_cast<T>(offset), dx);
+  }
+}
+
+void backward(const BatchNorm2dGeometry& g, std::int64_t begin, std::int64_t end,
+              const BatchNorm2dSaved& saved, const BatchNorm2dParams& params, const Tensor& dy,
+              BatchNorm2dGradients& into) {
   visit_real("batch_norm2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    const T *w = weight.data<T>(), *means = mean.data<T>(), *inverse = inverse_std.data<T>();
-    const auto put = [](GradTarget& target, std::int64_t c, double value) {
-      if (!target.tensor.defined()) return;
-      T& place = target.tensor.data<T>()[c];
-      place = static_cast<T>(target.accumulate ? static_cast<double>(place) + value : value);
-    };
-    const bool sums = training || dweight.tensor.defined() || dbias.tensor.defined();
-    const auto n = static_cast<double>(g.columns);
-    for (std::int64_t c = begin; c < end; ++c) {
-      const T *row = x.data<T>() + c * g.columns, *drow = dy.data<T>() + c * g.columns;
-      const auto r = static_cast<double>(inverse[c]);
-      TwoSums s;
-      if (sums) s = gradient_sums(row, drow, g.columns, means[c]);
-      put(dweight, c, s.second * r);
-      put(dbias, c, s.first);
-      if (!dx.tensor.defined()) continue;
-      const double scale = static_cast<double>(w[c]) * r;
-      const double slope = training ? scale * r * r * s.second / n : 0,
-                   offset = training ? scale * s.first / n : 0;
-      const auto write = dx.accumulate ? input_gradient<true, T> : input_gradient<false, T>;
-      write(row, drow, g.columns, means[c], static_cast<T>(scale), static_cast<T>(slope),
-            static_cast<T>(offset), dx.tensor.data<T>() + c * g.columns);
-    }
+    visit_activation(params.activation, [&]<class F>(F) {
+      backward_rows<F, T>(g, begin, end, saved, params.training, dy, into);
+    });
   });
 }
 
+}  // namespace
 }  // namespace replk::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -253,20 +303,19 @@ void batch_norm2d_forward_training(const BatchNorm2dGeometry& g, const Tensor& x
 }
 
 void batch_norm2d_forward_eval(const BatchNorm2dGeometry& g, const Tensor& x, const Tensor& weight,
-                               const Tensor& bias, double eps, const Tensor& running_mean,
-                               const Tensor& running_var, Tensor& mean, Tensor& inverse_std, Tensor& y) {
+                               const Tensor& bias, const BatchNorm2dParams& params,
+                               const Tensor& running_mean, const Tensor& running_var, Tensor& mean,
+                               Tensor& inverse_std, Tensor& y) {
   for_channels(g, [&](std::int64_t begin, std::int64_t end) {
     HWY_DYNAMIC_DISPATCH(forward_eval)
-    (g, begin, end, x, weight, bias, eps, running_mean, running_var, mean, inverse_std, y);
+    (g, begin, end, x, weight, bias, params, running_mean, running_var, mean, inverse_std, y);
   });
 }
 
-void batch_norm2d_backward(const BatchNorm2dGeometry& g, const Tensor& x, const Tensor& weight,
-                           const Tensor& mean, const Tensor& inverse_std, bool training, const Tensor& dy,
-                           GradTarget dx, GradTarget dweight, GradTarget dbias) {
+void batch_norm2d_backward(const BatchNorm2dGeometry& g, const BatchNorm2dSaved& saved,
+                           const BatchNorm2dParams& params, const Tensor& dy, BatchNorm2dGradients into) {
   for_channels(g, [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(backward)
-    (g, begin, end, x, weight, mean, inverse_std, training, dy, dx, dweight, dbias);
+    HWY_DYNAMIC_DISPATCH(backward)(g, begin, end, saved, params, dy, into);
   });
 }
 

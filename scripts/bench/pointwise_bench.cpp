@@ -64,24 +64,36 @@ void batch_norm_training(benchmark::State& state) {
 
 void batch_norm_eval(benchmark::State& state) {
   run(state, 2, [](Bench& b) {
-    cpu::batch_norm2d_forward_eval(b.norm, b.x, b.weight, b.bias, 1e-5, b.running_mean, b.running_var, b.mean,
-                                   b.var, b.y);
+    cpu::batch_norm2d_forward_eval(b.norm, b.x, b.weight, b.bias, {.training = false}, b.running_mean,
+                                   b.running_var, b.mean, b.var, b.y);
   });
 }
 
-void batch_norm_training_backward(benchmark::State& state) {
-  run(state, 3, [](Bench& b) {
-    cpu::batch_norm2d_backward(b.norm, b.x, b.weight, b.mean, b.var, true, b.dy, {b.dx}, {b.dweight},
-                               {b.dbias});
+void norm_backward(benchmark::State& state, const BatchNorm2dParams& params) {
+  run(state, 3, [&](Bench& b) {
+    cpu::batch_norm2d_backward(b.norm, {b.x, b.weight, b.bias, b.mean, b.var}, params, b.dy,
+                               {{b.dx}, {b.dweight}, {b.dbias}});
   });
 }
 
-void batch_norm_eval_backward(benchmark::State& state) {
-  run(state, 3, [](Bench& b) {
-    cpu::batch_norm2d_backward(b.norm, b.x, b.weight, b.mean, b.var, false, b.dy, {b.dx}, {b.dweight},
-                               {b.dbias});
+void batch_norm_gelu(benchmark::State& state) {
+  run(state, 2, [](Bench& b) {
+    cpu::batch_norm2d_forward_training(b.norm, b.x, b.weight, b.bias, {.activation = Activation::gelu},
+                                       b.mean, b.var, b.running_mean, b.running_var, b.y);
   });
 }
+
+void batch_norm_relu_backward(benchmark::State& state) {
+  norm_backward(state, {.activation = Activation::relu});
+}
+
+void batch_norm_gelu_backward(benchmark::State& state) {
+  norm_backward(state, {.activation = Activation::gelu});
+}
+
+void batch_norm_training_backward(benchmark::State& state) { norm_backward(state, {}); }
+
+void batch_norm_eval_backward(benchmark::State& state) { norm_backward(state, {.training = false}); }
 
 void relu(benchmark::State& state) {
   run(state, 2, [](Bench& b) { cpu::relu_forward(b.x, b.y); });
@@ -132,6 +144,9 @@ void shapes(benchmark::internal::Benchmark* b) {
 BENCHMARK(copy)->Apply(shapes);
 BENCHMARK(batch_norm_training)->Apply(shapes);
 BENCHMARK(batch_norm_training_backward)->Apply(shapes);
+BENCHMARK(batch_norm_relu_backward)->Apply(shapes);
+BENCHMARK(batch_norm_gelu)->Apply(shapes);
+BENCHMARK(batch_norm_gelu_backward)->Apply(shapes);
 BENCHMARK(batch_norm_eval)->Apply(shapes);
 BENCHMARK(batch_norm_eval_backward)->Apply(shapes);
 BENCHMARK(relu)->Apply(shapes);

@@ -1,8 +1,10 @@
 #include "ops/batch_norm2d/batch_norm2d.h"
 
 #include <cmath>
+#include <memory>
 
 #include "core/parallel.h"
+#include "ops/activations/activations.h"
 #include "ops/primitives/elementwise.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
@@ -43,6 +45,11 @@ Values normalised(const Values& x, const Values& mean, const Values& var, const 
   return y;
 }
 
+double activated(Activation activation, double z) {
+  if (activation == Activation::relu) return std::max(z, 0.0);
+  return activation == Activation::gelu ? z * std::erfc(-z / std::sqrt(2.0)) / 2 : z;
+}
+
 // The running statistics of evaluation, in the dtype asked for.
 Tensor running_mean_of(std::int64_t channels, DType dtype) {
   return random_tensor({channels}, 11, -0.5, 0.5, dtype);
@@ -51,26 +58,49 @@ Tensor running_var_of(std::int64_t channels, DType dtype) {
   return random_tensor({channels}, 12, 0.5, 2, dtype);
 }
 
+// y by definition, of x, weight and bias.
+Values by_definition(const std::vector<Values>& in, const BatchNorm2dParams& params) {
+  const auto channels = static_cast<std::int64_t>(in[1].size());
+  Values mean = running_mean_of(channels, DType::f64).to_vector(),
+         var = running_var_of(channels, DType::f64).to_vector();
+  if (params.training) {
+    const Statistics s = statistics_of(in[0], in[1].size());
+    mean = s.mean, var = s.biased;
+  }
+  Values y = normalised(in[0], mean, var, in[1], in[2], params.eps);
+  for (double& value : y) value = activated(params.activation, value);
+  return y;
+}
+
+// x, weight and bias; with relu such that nothing that goes into it is within a difference step of its
+// corner.
+std::vector<Tensor> inputs_of(const Shape& shape, BatchNorm2dParams params) {
+  std::vector<Tensor> inputs = {random_tensor(shape, 1, -1, 3), random_tensor({shape[0]}, 2, 0.5, 1.5),
+                                random_tensor({shape[0]}, 3)};
+  if (params.activation != Activation::relu) return inputs;
+  params.activation = Activation::none;
+  for (bool again = true; again;) {
+    again = false;
+    const Values z =
+        by_definition({inputs[0].to_vector(), inputs[1].to_vector(), inputs[2].to_vector()}, params);
+    for (std::size_t i = 0; i < z.size(); ++i)
+      if (std::abs(z[i]) < 1e-3) inputs[0].data<double>()[i] += 0.01, again = true;
+  }
+  return inputs;
+}
+
 OpCase norm_case(const Shape& shape, BatchNorm2dParams params) {
   const auto columns = static_cast<double>(shape.numel() / shape[0]);
-  return {.name = str("batch_norm2d ", shape, params.training ? " training" : " eval"),
-          .inputs = {random_tensor(shape, 1, -1, 3), random_tensor({shape[0]}, 2, 0.5, 1.5),
-                     random_tensor({shape[0]}, 3)},
+  return {.name = str("batch_norm2d ", shape, params.training ? " training " : " eval ",
+                      name_of(params.activation)),
+          .inputs = inputs_of(shape, params),
           .op =
               [=](const auto& in) {
                 Tensor mean = running_mean_of(shape[0], in[0].data().dtype());
                 Tensor var = running_var_of(shape[0], in[0].data().dtype());
                 return batch_norm2d(in[0], in[1], in[2], mean, var, params);
               },
-          .reference =
-              [=](const auto& in) {
-                if (!params.training)
-                  return normalised(in[0], running_mean_of(shape[0], DType::f64).to_vector(),
-                                    running_var_of(shape[0], DType::f64).to_vector(), in[1], in[2],
-                                    params.eps);
-                const Statistics s = statistics_of(in[0], in[1].size());
-                return normalised(in[0], s.mean, s.biased, in[1], in[2], params.eps);
-              },
+          .reference = [=](const auto& in) { return by_definition(in, params); },
           .terms = params.training ? columns : 1,
           .gradient_terms = columns};
 }
@@ -91,6 +121,26 @@ Run run(const Tensor& x, BatchNorm2dParams params) {
   return r;
 }
 
+// Gradients of what is wanted of x, weight and bias; undefined where not.
+std::vector<Tensor> gradients_of(const std::vector<Tensor>& inputs, const std::vector<bool>& wanted,
+                                 const BatchNorm2dParams& params) {
+  Tensor mean = running_mean_of(inputs[0].size(0), DType::f32),
+         var = running_var_of(inputs[0].size(0), DType::f32);
+  std::vector<std::unique_ptr<Parameter>> parameters;
+  std::vector<Variable> variables;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    parameters.push_back(std::make_unique<Parameter>("input", inputs[i]));
+    variables.push_back(wanted[i] ? Variable(*parameters[i]) : Variable(inputs[i]));
+  }
+  Tape tape;
+  const Variable y = batch_norm2d(variables[0], variables[1], variables[2], mean, var, params);
+  tape.backward(y, random_tensor(y.shape(), 9, -1, 1, DType::f32));
+  std::vector<Tensor> gradients;
+  for (const auto& parameter : parameters)
+    gradients.push_back(parameter->grad_ready ? parameter->grad : Tensor());
+  return gradients;
+}
+
 }  // namespace
 
 TEST_CASE("ops/batch_norm2d/training") {
@@ -105,6 +155,46 @@ TEST_CASE("ops/batch_norm2d/eval") {
   for_each_instruction_set([] {
     for (const Shape& shape : kShapes) check_op(norm_case(shape, {.training = false}));
     check_op(norm_case({3, 1, 1, 1}, {.training = false, .eps = 0.1}));
+  });
+}
+
+TEST_CASE("ops/batch_norm2d/activation") {
+  for_each_instruction_set([] {
+    for (const Activation activation : {Activation::relu, Activation::gelu})
+      for (const bool training : {true, false})
+        for (const Shape& shape : kShapes)
+          check_op(norm_case(shape, {.training = training, .activation = activation}));
+  });
+}
+
+// Where the gradient of x is not wanted, that of the activation has no place in it to lie in.
+TEST_CASE("ops/batch_norm2d/some_gradients") {
+  for (const Activation activation : {Activation::none, Activation::relu, Activation::gelu})
+    for (const bool training : {true, false}) {
+      const BatchNorm2dParams params{.training = training, .activation = activation};
+      std::vector<Tensor> inputs;
+      for (const Tensor& input : inputs_of({3, 4, 23, 31}, params)) inputs.push_back(cast(input, DType::f32));
+      const std::vector<Tensor> all = gradients_of(inputs, {true, true, true}, params);
+      for (std::size_t i = 0; i < 3; ++i) {
+        std::vector<bool> wanted(3, false);
+        wanted[i] = true;
+        INFO("input " << i << ", activation " << name_of(activation));
+        CHECK(gradients_of(inputs, wanted, params)[i].to_vector() == all[i].to_vector());
+      }
+    }
+}
+
+// The fused activation is the operator of that name, bit for bit.
+TEST_CASE("ops/batch_norm2d/activation_is_the_operator") {
+  for_each_instruction_set([] {
+    const Tensor x = random_tensor({3, 4, 23, 31}, 1, -9, 12, DType::f32);
+    for (const bool training : {true, false}) {
+      const Tensor z = run(x, {.training = training}).y;
+      CHECK(run(x, {.training = training, .activation = Activation::relu}).y.to_vector() ==
+            relu(z).data().to_vector());
+      CHECK(run(x, {.training = training, .activation = Activation::gelu}).y.to_vector() ==
+            gelu(z).data().to_vector());
+    }
   });
 }
 
