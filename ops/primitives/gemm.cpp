@@ -13,7 +13,8 @@ constexpr double kTasks = 16;                 // wanted at least, where the prod
 constexpr double kProductsPerTask = 1 << 18;  // less is not worth a task
 constexpr std::int64_t kMaxRows = 384, kMaxColumns = 3072;  // of a block
 constexpr std::int64_t kMinRows = 128, kMinColumns = 192;
-constexpr std::int64_t kMinDepth = 1024;  // of a part
+constexpr std::int64_t kMinDepth = 1024;     // of a part
+constexpr std::int64_t kSumGrain = 1 << 14;  // elements moved or added that are worth a thread
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -57,11 +58,31 @@ void set_zero(std::int64_t m, std::int64_t n, Matrix<float> c) {
   for (std::int64_t i = 0; i < m; ++i) std::fill_n(c.data + i * c.stride, n, 0.0f);
 }
 
+// With the depth along the rows of both operands (dW = dY X^T) B is transposed while it is packed, and A is
+// not packed at all: the one with fewer rows had better be B. For the depth from which on turning C round
+// costs nothing beside the product.
+bool better_transposed(std::int64_t m, std::int64_t n, std::int64_t k, bool a_transposed, bool b_transposed) {
+  return !a_transposed && b_transposed && m < n && k >= kMinDepth;
+}
+
 }  // namespace
 
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const float> a, Matrix<const float> b,
           Matrix<float> c, bool accumulate) {
   if (m == 0 || n == 0) return;
+  if (better_transposed(m, n, k, a.transposed, b.transposed)) {  // C^T = B^T A^T
+    Tensor turned = Tensor::empty({n, m});
+    float* from = turned.data<float>();
+    gemm(n, m, k, {b.data, b.stride}, {a.data, a.stride, true}, {from, m}, false);
+    parallel_for(m, kSumGrain / n + 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        for (std::int64_t j = 0; j < n; ++j) {
+          float& to = c.data[i * c.stride + j];
+          to = accumulate ? to + from[j * m + i] : from[j * m + i];
+        }
+    });
+    return;
+  }
   if (k == 0) {
     if (!accumulate) set_zero(m, n, c);
     return;
@@ -81,15 +102,14 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const float> a,
                        corner(to, row, column), accumulate && part == 0});
   });
   if (plan.parts == 1) return;
-  parallel_for(m, std::max<std::int64_t>((1 << 14) / (n * plan.parts), 1),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t i = begin; i < end; ++i)
-                   for (std::int64_t part = 1; part < plan.parts; ++part) {
-                     const float* from = partial + ((part - 1) * m + i) * n;
-                     float* to = c.data + i * c.stride;
-                     for (std::int64_t j = 0; j < n; ++j) to[j] += from[j];
-                   }
-               });
+  parallel_for(m, kSumGrain / (n * plan.parts) + 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      for (std::int64_t part = 1; part < plan.parts; ++part) {
+        const float* from = partial + ((part - 1) * m + i) * n;
+        float* to = c.data + i * c.stride;
+        for (std::int64_t j = 0; j < n; ++j) to[j] += from[j];
+      }
+  });
 }
 
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const double> a, Matrix<const double> b,

@@ -2,11 +2,14 @@
 //
 // The innermost kernel keeps a tile of C in registers, kRows rows of kVectors vectors, and per step of the
 // depth reads kVectors vectors of B and kRows single elements of A, each multiplied with all of the vectors:
-// with 8 x 3 tiles that is 11 loads for 24 multiply-adds. To make these reads contiguous, A is first packed
-// into panels of kRows rows and B into panels of kVectors vectors of columns, each panel [depth][width].
+// with 8 x 3 tiles that is 11 loads for 24 multiply-adds. To make its reads contiguous, B is first packed
+// into panels of kVectors vectors of columns, each panel [depth][width]. A is read where it lies if its rows
+// lie along the depth: its elements are read one by one anyway, and 8 rows are 8 streams. (So a weight has
+// nothing to be packed for in the forward product.) A transposed A would touch a line of memory for a few
+// elements, and is packed into panels of kRows rows.
 //
 //     for each piece of the depth (at most kGemmDepth)
-//       pack all panels of A
+//       pack the panels of A, if transposed
 //       for each group of panels of B                the group fits the second-level cache
 //         pack the group
 //         for each panel of A                        stays in the first-level cache
@@ -45,16 +48,22 @@ constexpr std::int64_t kGroupElements = 24 * 1024;  // of B packed together: mea
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
+// Rows of A as a tile reads them: element (i, l) is data[i * row + l * depth].
+struct Rows {
+  const float* data;
+  std::int64_t row, depth;
+};
+
 // Lines of memory that a tile fetches, one a step: kLine of them `inner` apart, then from `outer` further on.
 struct Ahead {
   const float* next;
   std::int64_t inner, outer;
 };
 
-// One tile: c (height x vectors) = or += a b, with a [depth][height] and b [depth][vectors] packed.
+// One tile: c (height x vectors) = or += a b, with b [depth][vectors] packed.
 template <int height, int vectors>
-HWY_NOINLINE void tile(std::int64_t depth, const float* HWY_RESTRICT a, const float* HWY_RESTRICT b,
-                       float* HWY_RESTRICT c, std::int64_t stride, bool accumulate, Ahead ahead) {
+HWY_NOINLINE void tile(std::int64_t depth, Rows a, const float* HWY_RESTRICT b, float* HWY_RESTRICT c,
+                       std::int64_t stride, bool accumulate, Ahead ahead) {
   Vector sum[height][vectors];
 #pragma GCC unroll 8
   for (int i = 0; i < height; ++i)
@@ -64,6 +73,8 @@ HWY_NOINLINE void tile(std::int64_t depth, const float* HWY_RESTRICT a, const fl
   for (int i = 0; i < height; ++i)
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) __builtin_prefetch(c + i * stride + v * kLanes, 1);
+  // Three pointers reach eight rows with the multiples 0, 1 and 2 that an address can add.
+  const float* rows[3] = {a.data, a.data + 3 * a.row, a.data + 6 * a.row};
   for (std::int64_t begin = 0; begin < depth; begin += kLine, ahead.next += ahead.outer) {
     const float* next = ahead.next;
     const std::int64_t end = HWY_MIN(begin + kLine, depth);
@@ -75,11 +86,11 @@ HWY_NOINLINE void tile(std::int64_t depth, const float* HWY_RESTRICT a, const fl
       for (int v = 0; v < vectors; ++v) row[v] = hn::Load(kTag, b + v * kLanes);
 #pragma GCC unroll 8
       for (int i = 0; i < height; ++i) {
-        const Vector factor = hn::Set(kTag, a[i]);
+        const Vector factor = hn::Set(kTag, rows[i / 3][i % 3 * a.row]);
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) sum[i][v] = hn::MulAdd(factor, row[v], sum[i][v]);
       }
-      a += height;
+      for (const float*& row_of_a : rows) row_of_a += a.depth;
       b += vectors * kLanes;
     }
   }
@@ -93,7 +104,7 @@ HWY_NOINLINE void tile(std::int64_t depth, const float* HWY_RESTRICT a, const fl
     }
 }
 
-using Tile = void (*)(std::int64_t, const float*, const float*, float*, std::int64_t, bool, Ahead);
+using Tile = void (*)(std::int64_t, Rows, const float*, float*, std::int64_t, bool, Ahead);
 constexpr Tile kTiles[2][kVectors] = {{tile<4, 1>, tile<4, 2>, tile<4, 3>},
                                       {tile<kRows, 1>, tile<kRows, 2>, tile<kRows, 3>}};
 
@@ -159,18 +170,32 @@ struct Piece {
   std::int64_t start(std::int64_t p) const { return vectors * p / panels * kLanes; }
 };
 
-// All panels of A.
+// True when the `height` rows of a panel of A are read where they lie. There are tiles of 4 and of kRows
+// rows.
+bool reads_in_place(const GemmBlock& g, std::int64_t height) { return !g.a.transposed && height % 4 == 0; }
+
+// The panels of A that cannot be read in place.
 void pack_a(const GemmBlock& g, const Piece& piece, float* to) {
+  if (!g.a.transposed) {
+    const std::int64_t width = g.rows % kRows, i = g.rows - width;
+    if (!reads_in_place(g, width))
+      pack_columns(piece.depth, width, round_up(width, 4), g.a.data + i * g.a.stride + piece.begin,
+                   g.a.stride, to);
+    return;
+  }
   for (std::int64_t i = 0; i < g.rows; i += kRows, to += kRows * piece.depth) {
     const std::int64_t width = HWY_MIN(kRows, g.rows - i), padded = round_up(width, 4);
-    if (!g.a.transposed) {
-      pack_columns(piece.depth, width, padded, g.a.data + i * g.a.stride + piece.begin, g.a.stride, to);
-      continue;
-    }
     const float* from = g.a.data + piece.begin * g.a.stride + i;
     for (std::int64_t l = 0; l < piece.depth; ++l, from += g.a.stride)
       copy_padded(from, width, padded, to + l * padded);
   }
+}
+
+// The rows of A from i on, of which `packed` are those that pack_a packed.
+Rows panel_of_a(const GemmBlock& g, const Piece& piece, const float* packed, std::int64_t i,
+                std::int64_t height) {
+  if (reads_in_place(g, height)) return {g.a.data + i * g.a.stride + piece.begin, g.a.stride, 1};
+  return {g.a.transposed ? packed + i * piece.depth : packed, 1, round_up(height, 4)};
 }
 
 // Panel p of B.
@@ -211,7 +236,7 @@ Ahead ahead_of(const GemmBlock& g, const Piece& piece, std::int64_t last, std::i
 }
 
 // A tile at the edge of C is computed whole into a buffer, of which the part inside is copied.
-void edge_tile(Tile kernel, std::int64_t depth, const float* a, const float* b, float* c, std::int64_t stride,
+void edge_tile(Tile kernel, std::int64_t depth, Rows a, const float* b, float* c, std::int64_t stride,
                std::int64_t height, std::int64_t width, bool accumulate, Ahead ahead) {
   HWY_ALIGN float buffer[kRows * kVectors * kLanes];
   kernel(depth, a, b, buffer, kVectors * kLanes, false, ahead);
@@ -223,12 +248,13 @@ void edge_tile(Tile kernel, std::int64_t depth, const float* a, const float* b, 
 }
 
 // The panels [first, last) of B, packed in b, with all of A.
-void multiply(const GemmBlock& g, const Piece& piece, std::int64_t first, std::int64_t last, const float* a,
-              const float* b) {
+void multiply(const GemmBlock& g, const Piece& piece, std::int64_t first, std::int64_t last,
+              const float* packed_a, const float* b) {
   const bool accumulate = g.accumulate || piece.begin > 0;
   std::int64_t index = 0;
-  for (std::int64_t i = 0; i < g.rows; i += kRows, a += kRows * piece.depth) {
+  for (std::int64_t i = 0; i < g.rows; i += kRows) {
     const std::int64_t height = HWY_MIN(kRows, g.rows - i);
+    const Rows a = panel_of_a(g, piece, packed_a, i, height);
     for (std::int64_t p = first; p < last; ++p) {
       const std::int64_t j = piece.start(p), padded = piece.start(p + 1) - j,
                          width = HWY_MIN(padded, g.columns - j);
@@ -247,7 +273,8 @@ void multiply(const GemmBlock& g, const Piece& piece, std::int64_t first, std::i
 void run_block(const GemmBlock& g) {
   thread_local Tensor scratch;
   Piece piece(g);
-  const std::int64_t a_elements = round_up(round_up(g.rows, kRows) * piece.depth, kLine);
+  const std::int64_t a_elements =
+      round_up((g.a.transposed ? round_up(g.rows, kRows) : kRows) * piece.depth, kLine);
   const std::int64_t elements =
       a_elements + HWY_MIN(piece.group, piece.panels) * kVectors * kLanes * piece.depth;
   if (!scratch.defined() || scratch.numel() < elements) scratch = Tensor::empty({elements});
