@@ -39,6 +39,7 @@ struct Extent2d {
   constexpr Extent2d() = default;
   constexpr Extent2d(std::int64_t both) : h(both), w(both) {}  // NOLINT: {.padding = 15} is how it is written
   constexpr Extent2d(std::int64_t h_, std::int64_t w_) : h(h_), w(w_) {}
+  constexpr std::int64_t area() const { return h * w; }
   friend constexpr bool operator==(const Extent2d&, const Extent2d&) = default;
 };
 

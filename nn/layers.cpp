@@ -32,9 +32,11 @@ bool Conv2d::depthwise() const {
 Variable Conv2d::forward(const Variable& x) {
   const Variable bias = bias_ ? Variable(*bias_) : Variable();
   if (depthwise())
-    return depthwise_conv2d(
-        x, weight_, bias,
-        {.stride = options_.stride, .padding = options_.padding, .dilation = options_.dilation});
+    return depthwise_conv2d(x, weight_, bias,
+                            {.stride = options_.stride,
+                             .padding = options_.padding,
+                             .dilation = options_.dilation,
+                             .prepared = &prepared_});
   return conv2d(x, weight_, bias,
                 {.stride = options_.stride,
                  .padding = options_.padding,

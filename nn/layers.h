@@ -1,6 +1,7 @@
 // Layers: operators with parameters of their own.
 #pragma once
 
+#include "core/prepared.h"
 #include "nn/module.h"
 #include "ops/primitives/activation.h"
 
@@ -37,6 +38,7 @@ class Conv2d : public Module {
   Conv2dOptions options_;
   Parameter& weight_;
   Parameter* bias_;
+  Prepared prepared_;
 };
 
 /// batch_norm2d with its scale, shift and running statistics (momentum 0.1, eps 1e-5, as in the published

@@ -115,38 +115,47 @@ void depthwise_conv2d_backward_bias(const DepthwiseConv2dGeometry& g, const Tens
 
 void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                               const Tensor& bias, Tensor& y) {
-  switch (g.variant) {
-    case DepthwiseKernel::naive:
-      return depthwise_conv2d_forward_naive(g, x, weight, bias, y);
+  switch (choose_depthwise_kernel(g, DepthwisePass::forward)) {
     case DepthwiseKernel::fft:
       return depthwise_conv2d_forward_fft(g, x, weight, bias, y);
-    default:
+    case DepthwiseKernel::direct:
       return depthwise_conv2d_forward_direct(g, x, weight, bias, y);
+    default:
+      return depthwise_conv2d_forward_naive(g, x, weight, bias, y);
   }
 }
 
 void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
                                      GradTarget dx) {
-  switch (g.variant) {
-    case DepthwiseKernel::naive:
-      return depthwise_conv2d_backward_input_naive(g, weight, dy, dx);
+  switch (choose_depthwise_kernel(g, DepthwisePass::backward_input)) {
     case DepthwiseKernel::fft:
-      return depthwise_conv2d_backward_input_fft(g, weight, dy, dx);
-    default:
+      return depthwise_conv2d_backward_fft(g, {}, weight, dy, &dx, nullptr);
+    case DepthwiseKernel::direct:
       return depthwise_conv2d_backward_input_direct(g, weight, dy, dx);
+    default:
+      return depthwise_conv2d_backward_input_naive(g, weight, dy, dx);
   }
 }
 
 void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
                                       GradTarget dweight) {
-  switch (g.variant) {
-    case DepthwiseKernel::naive:
-      return depthwise_conv2d_backward_weight_naive(g, x, dy, dweight);
+  switch (choose_depthwise_kernel(g, DepthwisePass::backward_weight)) {
     case DepthwiseKernel::fft:
-      return depthwise_conv2d_backward_weight_fft(g, x, dy, dweight);
-    default:
+      return depthwise_conv2d_backward_fft(g, x, {}, dy, nullptr, &dweight);
+    case DepthwiseKernel::direct:
       return depthwise_conv2d_backward_weight_direct(g, x, dy, dweight);
+    default:
+      return depthwise_conv2d_backward_weight_naive(g, x, dy, dweight);
   }
+}
+
+void depthwise_conv2d_backward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                               const Tensor& dy, GradTarget dx, GradTarget dweight) {
+  if (choose_depthwise_kernel(g, DepthwisePass::backward_input) == DepthwiseKernel::fft &&
+      choose_depthwise_kernel(g, DepthwisePass::backward_weight) == DepthwiseKernel::fft)
+    return depthwise_conv2d_backward_fft(g, x, weight, dy, &dx, &dweight);
+  depthwise_conv2d_backward_input(g, weight, dy, dx);
+  depthwise_conv2d_backward_weight(g, x, dy, dweight);
 }
 
 }  // namespace replk::cpu

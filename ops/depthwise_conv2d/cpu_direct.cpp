@@ -1,29 +1,23 @@
-// The direct kernel: one plane (a sample of a channel) per vector lane.
+// The direct kernel: one channel per vector lane.
 //
-// Planes lie side by side in (C, N, H, W), so 16 of them (f32, AVX-512) are transposed into vectors that hold
-// the same pixel of 16 planes. From there on the plane loops need no shuffle and no edge case for any kernel
-// or map size, and all three passes are one correlation of small images whose pixels are vectors:
+// The planes of 16 channels (f32, AVX-512) of one sample are transposed into vectors that hold the same pixel
+// of 16 planes. From there on the loops need no shuffle and no edge case for any kernel or map size, kernels
+// are transposed once for all samples, and all three passes are one correlation (correlation.h) of small
+// images whose pixels are vectors:
 //
-//     out[i, j] = sum over u, v of A[u, v] * B[i + u - p, j + v - p]        (B = 0 outside)
-//
-//     forward          A = weight            B = x     p = padding           out = y
-//     backward input   A = weight, rotated   B = dy    p = kernel-1-padding  out = dx
-//     backward weight  A = dy                B = x     p = padding           out = dweight, then summed over
-//     lanes
+//     out[i, j] = sum over u, v of A[u, v] * B[os i + as u - p, os j + as v - p]        (B = 0 outside)
 //
 // Rows of B that lie outside are skipped, columns too, up to a tile. In the inner loop a tile of `kTile`
 // outputs of a row stays in registers; of A, 4 taps at a time are loaded, and every pixel of B once for all
-// of them: (kTile + 7) loads for 4 kTile multiply-adds. Strides and dilations other than 1 take a list of
-// index pairs instead of the tile.
+// of them: (kTile + 7) loads for 4 kTile multiply-adds when the steps are 1.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/depthwise_conv2d/cpu_direct.cpp"
 
 #include <algorithm>
-#include <utility>
 #include <vector>
 
 #include "core/parallel.h"
-#include "ops/depthwise_conv2d/depthwise_conv2d.h"
+#include "ops/depthwise_conv2d/correlation.h"
 #include "ops/primitives/simd_targets.h"
 // Highway compiles the rest of this file once per instruction set.
 #include <hwy/foreach_target.h>
@@ -31,99 +25,34 @@
 
 #include "ops/depthwise_conv2d/plane_lanes-inl.h"
 
-#ifndef REPLK_DEPTHWISE_DIRECT_ONCE
-#define REPLK_DEPTHWISE_DIRECT_ONCE
-namespace replk::cpu {
-
-// A padding that lets the tile path read past both ends of a row: the widest tile, less one.
-inline constexpr std::int64_t kMargin = 13;
-
-// Which of A and B meet in one output row (or column): pairs (index in A, index in B).
-using IndexPairs = std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>>;
-
-// One of the three passes as a correlation.
-struct Correlation {
-  Extent2d a, b, out;  // sizes of the three images
-  Extent2d padding;    // only without pairs
-  bool tiled;          // stride 1 and dilation 1
-  IndexPairs rows, columns;
-
-  std::int64_t b_stride() const { return b.w + 2 * kMargin; }  // vectors from one row of B to the next
-  std::int64_t out_stride() const { return out.w + kMargin; }  // a tile may end past the row
-};
-
-// Which outputs o read which inputs i through which taps t, along one axis.
-struct AxisTriples {
-  std::vector<std::array<std::int64_t, 3>> all;  // {o, i, t}
-  AxisTriples(std::int64_t outputs, std::int64_t inputs, std::int64_t taps, std::int64_t stride,
-              std::int64_t padding, std::int64_t dilation) {
-    for (std::int64_t o = 0; o < outputs; ++o)
-      for (std::int64_t t = 0; t < taps; ++t)
-        if (const std::int64_t i = o * stride - padding + t * dilation; i >= 0 && i < inputs)
-          all.push_back({o, i, t});
-  }
-  // For each value of the member `target`: the pairs of the members `a` and `b`.
-  IndexPairs by(int target, std::int64_t extent, int a, int b) const {
-    IndexPairs pairs(static_cast<std::size_t>(extent));
-    for (const auto& triple : all)
-      pairs[static_cast<std::size_t>(triple[target])].emplace_back(triple[a], triple[b]);
-    return pairs;
-  }
-};
-
-enum class Pass { forward, backward_input, backward_weight };
-
-inline Correlation correlation_of(const DepthwiseConv2dGeometry& g, Pass pass) {
-  Correlation c;
-  c.a = pass == Pass::backward_weight ? g.output : g.kernel;
-  c.b = pass == Pass::backward_input ? g.output : g.input;
-  c.out = pass == Pass::forward ? g.output : pass == Pass::backward_input ? g.input : g.kernel;
-  c.padding = pass == Pass::backward_input
-                  ? Extent2d(g.kernel.h - 1 - g.padding.h, g.kernel.w - 1 - g.padding.w)
-                  : g.padding;
-  c.tiled = g.stride == Extent2d(1) && g.dilation == Extent2d(1) && c.padding.h >= 0 && c.padding.w >= 0;
-  if (!c.tiled) {
-    const AxisTriples h(g.output.h, g.input.h, g.kernel.h, g.stride.h, g.padding.h, g.dilation.h);
-    const AxisTriples w(g.output.w, g.input.w, g.kernel.w, g.stride.w, g.padding.w, g.dilation.w);
-    constexpr int kOutput = 0, kInput = 1, kTap = 2;
-    const int target = pass == Pass::forward ? kOutput : pass == Pass::backward_input ? kInput : kTap;
-    const int a = pass == Pass::backward_weight ? kOutput : kTap;
-    const int b = pass == Pass::backward_input ? kOutput : kInput;
-    c.rows = h.by(target, c.out.h, a, b);
-    c.columns = w.by(target, c.out.w, a, b);
-  }
-  return c;
-}
-
-// The planes that share vectors: whole channels where a channel has fewer samples than a vector lanes, else
-// some samples of one channel. So no channel is split between two threads, and lanes are always neighbouring
-// planes.
-struct PlaneGroups {
-  std::int64_t channels_at_once, samples_at_once, units;
-  PlaneGroups(std::int64_t channels, std::int64_t batch, std::int64_t lanes)
-      : channels_at_once(std::max<std::int64_t>(1, lanes / std::max<std::int64_t>(batch, 1))),
-        samples_at_once(std::min(batch, lanes)),
-        units((channels + channels_at_once - 1) / channels_at_once) {}
-};
-
-// Taps [begin, end) of A that outputs [j, j + tile) of a row can meet in B.
-inline std::pair<std::int64_t, std::int64_t> taps_of_tile(const Correlation& c, std::int64_t j,
-                                                          std::int64_t tile) {
-  const std::int64_t last = std::min(j + tile, c.out.w) - 1;
-  const std::int64_t begin = std::max<std::int64_t>(0, c.padding.w - last);
-  return {begin, std::max(begin, std::min(c.a.w, c.b.w + c.padding.w - j))};
-}
-
-}  // namespace replk::cpu
-#endif  // REPLK_DEPTHWISE_DIRECT_ONCE
-
 HWY_BEFORE_NAMESPACE();
 namespace replk::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 namespace {
 
-// Lanes to planes and back, for one group at a time, and the correlation in between.
+// acc[t] += sum over k < kTaps of a[k] * b[kOutStep t + kTapStep k]; a[k] lies k * a_step elements on.
+template <int kTile, int kTaps, int kOutStep, int kTapStep, class D, class T = hn::TFromD<D>>
+HWY_INLINE void multiply(D d, const T* HWY_RESTRICT a, std::int64_t a_step, const T* HWY_RESTRICT b,
+                         hn::Vec<D>* HWY_RESTRICT acc) {
+  constexpr std::int64_t kLanes = hn::MaxLanes(D());
+  constexpr int kPixels = kOutStep * (kTile - 1) + kTapStep * (kTaps - 1) + 1;
+  hn::Vec<D> taps[kTaps];
+#pragma GCC unroll 4
+  for (int k = 0; k < kTaps; ++k) taps[k] = hn::Load(d, a + k * a_step);
+#pragma GCC unroll 32
+  for (int m = 0; m < kPixels; ++m) {
+    const hn::Vec<D> pixel = hn::Load(d, b + m * kLanes);
+#pragma GCC unroll 4
+    for (int k = 0; k < kTaps; ++k) {
+      const int rest = m - kTapStep * k;
+      if (rest >= 0 && rest % kOutStep == 0 && rest / kOutStep < kTile)
+        acc[rest / kOutStep] = hn::MulAdd(taps[k], pixel, acc[rest / kOutStep]);
+    }
+  }
+}
+
+// The buffers of one thread, with the images of one group of channels in them, and the correlation.
 template <class T>
 class DirectKernel {
  public:
@@ -132,260 +61,251 @@ class DirectKernel {
   static constexpr std::int64_t kLanes = hn::MaxLanes(D());
   static constexpr int kWidestTile = HWY_TARGET == HWY_AVX3 ? 14 : 8;  // 32 vector registers or 16
 
-  explicit DirectKernel(const Correlation& c)
-      : c_(c),
-        a_(vectors(c.a.h * c.a.w)),
-        b_(vectors(c.b.h * c.b_stride())),
-        out_(vectors(c.out.h * c.out_stride())) {
+  // The phases of one pass: they share A, B and the plane of outputs.
+  DirectKernel(const std::vector<Correlation>& phases, Extent2d a_plane, Extent2d out_plane)
+      : out_pixels_(out_plane.h * out_plane.w) {
+    const Correlation& c = phases.front();
+    // How far tiles read past both ends of a row of B; the zeros behind one row are those before the next.
+    margin_ = c.out_step * (kWidestTile - 1) + 1;
+    b_stride_ = c.b.w + margin_;
+    a_ = vectors(a_plane.h * a_plane.w);
+    b_ = vectors(c.b.h * b_stride_ + margin_);
+    out_ = vectors(out_pixels_);
+    a_data_ = a_.template data<T>(), b_data_ = b_.template data<T>(), out_data_ = out_.template data<T>();
     b_.fill(0);  // the margins stay zero: only the pixels between them are ever written
-    a_places_ = places(c.a, c.a.w, 0);
-    b_places_ = places(c.b, c.b_stride(), kMargin);
-    out_places_ = places(c.out, c.out_stride(), 0);
-    if (c.tiled) choose_tile();
+    for (std::int64_t i = 0; i < std::max(a_plane.h * a_plane.w, out_pixels_); ++i)
+      in_order_.push_back(i * kLanes);
+    b_places_.resize(static_cast<std::size_t>(c.b.h * c.b.w));
+    for (std::int64_t h = 0; h < c.b.h; ++h)
+      for (std::int64_t w = 0; w < c.b.w; ++w)
+        b_places_[static_cast<std::size_t>(c.b_view.at(h, w))] = (h * b_stride_ + margin_ + w) * kLanes;
+    for (const Correlation& phase : phases) tiles_.push_back(choose_tiles(phase));
   }
 
-  T* a() { return a_.template data<T>(); }
-  T* out() { return out_.template data<T>(); }
-  std::int64_t out_place(std::int64_t i) const { return out_places_[static_cast<std::size_t>(i)]; }
-
-  void load_a(const T* planes, std::int64_t lanes) { pack(planes, lanes, c_.a.h * c_.a.w, a_places_, a()); }
-  void load_b(const T* planes, std::int64_t lanes) {
-    pack(planes, lanes, c_.b.h * c_.b.w, b_places_, b_.template data<T>());
+  // Planes of the `channels` channels of a group, `step` elements from one to the next.
+  void load_a(const T* planes, std::int64_t step, std::int64_t channels, std::int64_t pixels) {
+    pack(planes, step, channels, pixels, in_order_, a_data_);
   }
-  void store_out(T* planes, std::int64_t lanes, bool accumulate) {
-    const std::int64_t pixels = c_.out.h * c_.out.w;
+  void load_b(const T* planes, std::int64_t step, std::int64_t channels) {
+    pack(planes, step, channels, static_cast<std::int64_t>(b_places_.size()), b_places_, b_data_);
+  }
+  void store_out(T* planes, std::int64_t step, std::int64_t channels, bool accumulate) {
     T* plane[kLanes];
     for (std::int64_t lane = 0; lane < kLanes; ++lane)
-      plane[lane] = lane < lanes ? planes + lane * pixels : nullptr;
-    lanes_to_planes(D(), out(), out_places_.data(), plane, pixels, accumulate);
+      plane[lane] = lane < channels ? planes + lane * step : nullptr;
+    lanes_to_planes(D(), out_data_, in_order_.data(), plane, out_pixels_, accumulate);
   }
 
-  // Every lane of A is the kernel of its plane's channel, rotated by 180 degrees for the input gradient.
-  void load_kernels(const T* weight, std::int64_t samples, std::int64_t lanes, bool rotated) {
-    const std::int64_t taps = c_.a.h * c_.a.w;
-    const D d;
-    for (std::int64_t tap = 0; tap < taps; ++tap) {
-      const T* from = weight + (rotated ? taps - 1 - tap : tap);
-      T* to = a() + tap * kLanes;
-      if (samples >= lanes) {
-        hn::Store(hn::Set(d, *from), d, to);
-      } else {
-        for (std::int64_t lane = 0; lane < kLanes; ++lane)
-          to[lane] = from[std::min(lane, lanes - 1) / samples * taps];
-      }
-    }
-  }
-
-  // out = start (a vector, or zero when null) + A correlated with B; or out += that.
+  // out = start (one vector, or zero when null) + A correlated with B; or out += that. Down a column of
+  // tiles, because one tile reads most of the pixels of B that the one below it reads.
   void correlate(const T* start, bool accumulate) {
-    if (!c_.tiled) return correlate_pairs(start, accumulate);
-    for (std::int64_t i = 0; i < c_.out.h; ++i)
-      for (std::int64_t j = 0; j < c_.out.w; j += tile_) (this->*run_tile_)(i, j, start, accumulate);
+    for (const Tiles& tiles : tiles_)
+      for (const TileColumn& column : tiles.columns)
+        for (std::int64_t i = 0; i < tiles.c.out.h; ++i)
+          (this->*tiles.run)(tiles, column, i, start, accumulate);
   }
 
  private:
+  using Range = Correlation::Range;
+  struct TileColumn {
+    std::int64_t first, width;  // outputs
+    Range taps;                 // columns of A that they meet
+  };
+  // How the outputs of a phase are divided, and the kernel for a tile.
+  struct Tiles {
+    const Correlation& c;
+    void (DirectKernel::*run)(const Tiles&, const TileColumn&, std::int64_t, const T*, bool);
+    std::vector<TileColumn> columns;
+    std::vector<Range> rows;  // of A, for every row of outputs
+  };
+
   static Tensor vectors(std::int64_t count) { return Tensor::empty({count * kLanes}, dtype_of<T>()); }
 
-  // Where each pixel of an image lies in its buffer of vectors.
-  static std::vector<std::int64_t> places(Extent2d size, std::int64_t stride, std::int64_t margin) {
-    std::vector<std::int64_t> result;
-    for (std::int64_t h = 0; h < size.h; ++h)
-      for (std::int64_t w = 0; w < size.w; ++w) result.push_back((h * stride + margin + w) * kLanes);
-    return result;
-  }
-
-  // Lanes past the last plane repeat it: nobody reads them, and no load needs a mask.
-  static void pack(const T* planes, std::int64_t lanes, std::int64_t pixels,
+  // Lanes past the last channel repeat it: nobody reads them, and no load needs a mask.
+  static void pack(const T* planes, std::int64_t step, std::int64_t channels, std::int64_t pixels,
                    const std::vector<std::int64_t>& to, T* out) {
     const T* plane[kLanes];
     for (std::int64_t lane = 0; lane < kLanes; ++lane)
-      plane[lane] = planes + std::min(lane, lanes - 1) * pixels;
+      plane[lane] = planes + std::min(lane, channels - 1) * step;
     planes_to_lanes(D(), plane, pixels, to.data(), out);
   }
 
-  // acc[i] += sum over j < kTaps of a[j] * b[i + j]
-  template <int kTile, int kTaps>
-  static HWY_INLINE void multiply(D d, const T* HWY_RESTRICT a, const T* HWY_RESTRICT b,
-                                  V* HWY_RESTRICT acc) {
-    V taps[kTaps];
-#pragma GCC unroll 4
-    for (int j = 0; j < kTaps; ++j) taps[j] = hn::Load(d, a + j * kLanes);
-#pragma GCC unroll 32
-    for (int m = 0; m < kTile + kTaps - 1; ++m) {
-      const V pixel = hn::Load(d, b + m * kLanes);
-#pragma GCC unroll 4
-      for (int j = 0; j < kTaps; ++j)
-        if (m - j >= 0 && m - j < kTile) acc[m - j] = hn::MulAdd(taps[j], pixel, acc[m - j]);
-    }
-  }
-
-  // Outputs [j, j + kTile) of row i.
-  template <int kTile>
-  void tile(std::int64_t i, std::int64_t j, const T* start, bool accumulate) {
+  // The outputs of one column of tiles in row i.
+  template <int kTile, int kOutStep, int kTapStep>
+  void run_tile(const Tiles& tiles, const TileColumn& column, std::int64_t i, const T* start,
+                bool accumulate) {
     const D d;
-    T* to = out() + (i * c_.out_stride() + j) * kLanes;
+    const Correlation& c = tiles.c;
+    const auto [j, width, v_range] = column;
+    const auto [u_begin, u_end] = tiles.rows[static_cast<std::size_t>(i)];
+    T* to = out_data_ + c.out_view.at(i, j) * kLanes;
+    const std::int64_t to_step = c.out_view.column * kLanes, a_step = c.a_view.column * kLanes;
     V acc[kTile];
 #pragma GCC unroll 16
     for (int k = 0; k < kTile; ++k)
-      acc[k] = accumulate ? hn::Load(d, to + k * kLanes) : start ? hn::Load(d, start) : hn::Zero(d);
-    const auto [v_begin, v_end] = taps_of_tile(c_, j, kTile);
-    const std::int64_t u_begin = std::max<std::int64_t>(0, c_.padding.h - i);
-    const std::int64_t u_end = std::min(c_.a.h, c_.b.h + c_.padding.h - i);
-    for (std::int64_t u = u_begin; u < u_end; ++u) {
-      const T* a_row = a() + u * c_.a.w * kLanes;
-      const T* b_row = b_.template data<T>() +
-                       ((i + u - c_.padding.h) * c_.b_stride() + kMargin + j - c_.padding.w) * kLanes;
-      std::int64_t v = v_begin;
-      for (; v + 4 <= v_end; v += 4) multiply<kTile, 4>(d, a_row + v * kLanes, b_row + v * kLanes, acc);
-      switch (v_end - v) {
+      acc[k] = accumulate && k < width ? hn::Load(d, to + k * to_step)
+               : start                 ? hn::Load(d, start)
+                                       : hn::Zero(d);
+    const T* a_row = a_data_ + c.a_view.at(u_begin, 0) * kLanes;
+    const T* b_row = b_data_ + ((kOutStep * i + kTapStep * u_begin - c.padding.h) * b_stride_ + margin_ +
+                                kOutStep * j - c.padding.w) *
+                                   kLanes;
+    for (std::int64_t u = u_begin; u < u_end;
+         ++u, a_row += c.a_view.row * kLanes, b_row += kTapStep * b_stride_ * kLanes) {
+      std::int64_t v = v_range.begin;
+      const auto step = [&]<int kTaps>(std::integral_constant<int, kTaps>) HWY_ATTR {
+        multiply<kTile, kTaps, kOutStep, kTapStep>(d, a_row + v * a_step, a_step,
+                                                   b_row + kTapStep * v * kLanes, acc);
+      };
+      for (; v + 4 <= v_range.end; v += 4) step(std::integral_constant<int, 4>());
+      switch (v_range.end - v) {
         case 3:
-          multiply<kTile, 3>(d, a_row + v * kLanes, b_row + v * kLanes, acc);
+          step(std::integral_constant<int, 3>());
           break;
         case 2:
-          multiply<kTile, 2>(d, a_row + v * kLanes, b_row + v * kLanes, acc);
+          step(std::integral_constant<int, 2>());
           break;
         case 1:
-          multiply<kTile, 1>(d, a_row + v * kLanes, b_row + v * kLanes, acc);
+          step(std::integral_constant<int, 1>());
           break;
         default:
           break;
       }
     }
 #pragma GCC unroll 16
-    for (int k = 0; k < kTile; ++k) hn::Store(acc[k], d, to + k * kLanes);
-  }
-
-  void correlate_pairs(const T* start, bool accumulate) {
-    const D d;
-    const T* b = b_.template data<T>();
-    for (std::int64_t i = 0; i < c_.out.h; ++i)
-      for (std::int64_t j = 0; j < c_.out.w; ++j) {
-        T* to = out() + (i * c_.out_stride() + j) * kLanes;
-        V acc = accumulate ? hn::Load(d, to) : start ? hn::Load(d, start) : hn::Zero(d);
-        for (const auto& [a_row, b_row] : c_.rows[static_cast<std::size_t>(i)])
-          for (const auto& [a_column, b_column] : c_.columns[static_cast<std::size_t>(j)])
-            acc = hn::MulAdd(hn::Load(d, a() + (a_row * c_.a.w + a_column) * kLanes),
-                             hn::Load(d, b + (b_row * c_.b_stride() + kMargin + b_column) * kLanes), acc);
-        hn::Store(acc, d, to);
-      }
+    for (int k = 0; k < kTile; ++k)
+      if (k < width) hn::Store(acc[k], d, to + k * to_step);
   }
 
   // The tile width with the fewest multiply-adds, those that meet zeros and the loads of the taps included.
-  template <int kTile>
-  void consider(double& best) {
+  template <int kTile, int kOutStep, int kTapStep>
+  void consider(Tiles& best, double& best_cost) {
     if constexpr (kTile <= kWidestTile) {
+      std::vector<TileColumn> columns;
       double cost = 0;
-      for (std::int64_t j = 0; j < c_.out.w; j += kTile) {
-        const auto [begin, end] = taps_of_tile(c_, j, kTile);
-        cost += static_cast<double>(end - begin) * (kTile + 2.0) + 4;
+      for (std::int64_t j = 0; j < best.c.out.w; j += kTile) {
+        const std::int64_t width = std::min<std::int64_t>(kTile, best.c.out.w - j);
+        columns.push_back({j, width, best.c.taps_w(j, j + width - 1)});
+        cost += static_cast<double>(columns.back().taps.end - columns.back().taps.begin) * (kTile + 2.0) + 4;
       }
-      if (cost >= best) return;
-      best = cost;
-      tile_ = kTile;
-      run_tile_ = &DirectKernel::template tile<kTile>;
+      if (cost >= best_cost) return;
+      best_cost = cost;
+      best.columns = std::move(columns);
+      best.run = &DirectKernel::template run_tile<kTile, kOutStep, kTapStep>;
     }
   }
-  void choose_tile() {
-    double best = 1e30;
-    consider<14>(best), consider<10>(best), consider<8>(best), consider<7>(best), consider<5>(best),
-        consider<3>(best);
+  Tiles choose_tiles(const Correlation& c) {
+    double cost = 1e30;
+    Tiles best{c, nullptr, {}, {}};
+    for (std::int64_t i = 0; i < c.out.h; ++i) best.rows.push_back(c.taps_h(i));
+    if (c.out_step == 2) {
+      consider<7, 2, 1>(best, cost), consider<4, 2, 1>(best, cost);
+    } else if (c.a_step == 2) {
+      consider<7, 1, 2>(best, cost), consider<5, 1, 2>(best, cost), consider<3, 1, 2>(best, cost);
+    } else {
+      consider<14, 1, 1>(best, cost), consider<10, 1, 1>(best, cost), consider<8, 1, 1>(best, cost),
+          consider<7, 1, 1>(best, cost), consider<5, 1, 1>(best, cost), consider<3, 1, 1>(best, cost);
+    }
+    return best;
   }
 
-  const Correlation& c_;
+  std::int64_t out_pixels_, margin_, b_stride_;
   Tensor a_, b_, out_;
-  std::vector<std::int64_t> a_places_, b_places_, out_places_;
-  std::int64_t tile_ = 0;
-  void (DirectKernel::*run_tile_)(std::int64_t, std::int64_t, const T*, bool) = nullptr;
+  T *a_data_, *b_data_, *out_data_;
+  std::vector<std::int64_t> in_order_, b_places_;
+  std::vector<Tiles> tiles_;
 };
 
-// Calls f(kernel, first channel, channels) for every unit of channels, each thread with a kernel of its own.
-template <class T, class F>
-void for_units(const DepthwiseConv2dGeometry& g, const Correlation& c, const PlaneGroups& groups,
-               const F& f) {
-  // Starting a thread's share costs microseconds: give it 2^16 vector operations or more.
-  const std::int64_t work =
-      c.out.h * c.out.w * std::min(c.a.h, c.b.h) * std::min(c.a.w, c.b.w) *
-      ((g.batch + groups.samples_at_once - 1) / std::max<std::int64_t>(groups.samples_at_once, 1));
-  parallel_for(groups.units, (1 << 16) / std::max<std::int64_t>(work, 1) + 1,
-               [&](std::int64_t begin, std::int64_t end) {
-                 DirectKernel<T> kernel(c);
-                 for (std::int64_t unit = begin; unit < end; ++unit) {
-                   const std::int64_t channel = unit * groups.channels_at_once;
-                   f(kernel, channel, std::min(groups.channels_at_once, g.channels - channel));
-                 }
-               });
-}
-
-// Forward and input gradient: B is what comes in, `out` what goes out, A the kernels.
+// Forward and input gradient.
 template <class T>
-void convolve(const DepthwiseConv2dGeometry& g, Pass pass, const T* from, const T* weight, const T* bias,
-              T* to, bool accumulate) {
+void convolve(const DepthwiseConv2dGeometry& g, DepthwisePass pass, const T* from, const T* weight,
+              const T* bias, T* to, bool accumulate) {
   using Kernel = DirectKernel<T>;
-  const Correlation c = correlation_of(g, pass);
-  const PlaneGroups groups(g.channels, g.batch, Kernel::kLanes);
-  // With pairs the taps of A are addressed as they are; as a correlation the input gradient needs them
-  // rotated.
-  const bool rotated = pass == Pass::backward_input && c.tiled;
-  for_units<T>(g, c, groups, [&](Kernel& kernel, std::int64_t channel, std::int64_t channels) {
-    for (std::int64_t n = 0; n < g.batch; n += groups.samples_at_once) {
-      const std::int64_t samples = std::min(groups.samples_at_once, g.batch - n), lanes = channels * samples;
-      const std::int64_t plane = channel * g.batch + n;
-      if (n == 0 || channels > 1) kernel.load_kernels(weight + channel * g.taps(), samples, lanes, rotated);
-      kernel.load_b(from + plane * c.b.h * c.b.w, lanes);
-      HWY_ALIGN T start[Kernel::kLanes];
-      for (std::int64_t lane = 0; bias && lane < Kernel::kLanes; ++lane)
-        start[lane] = bias[channel + std::min(lane, lanes - 1) / samples];
+  constexpr std::int64_t kLanes = Kernel::kLanes;
+  const std::vector<Correlation> phases = correlations_of(g, pass);
+  const bool weight_is_a = phases.front().a_source == Correlation::Source::weight;
+  const Extent2d in = pass == DepthwisePass::forward ? g.input : g.output;
+  const Extent2d out = pass == DepthwisePass::forward ? g.output : g.input;
+  const std::int64_t groups = (g.channels + kLanes - 1) / kLanes;
+  // Starting a thread's share costs microseconds: give it 2^16 vector operations or more.
+  const std::int64_t work = products(phases) + 12 * (in.area() + out.area());
+  parallel_for(groups * g.batch, (1 << 16) / work + 1, [&](std::int64_t begin, std::int64_t end) {
+    Kernel kernel(phases, weight_is_a ? g.kernel : in, out);
+    std::int64_t loaded = -1;
+    HWY_ALIGN T start[kLanes];
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t channel = task / g.batch * kLanes, plane = channel * g.batch + task % g.batch;
+      const std::int64_t channels = std::min(kLanes, g.channels - channel);
+      if (channel != loaded) {
+        const T* kernels = weight + channel * g.taps();
+        weight_is_a ? kernel.load_a(kernels, g.taps(), channels, g.taps())
+                    : kernel.load_b(kernels, g.taps(), channels);
+        for (std::int64_t lane = 0; bias && lane < kLanes; ++lane)
+          start[lane] = bias[channel + std::min(lane, channels - 1)];
+        loaded = channel;
+      }
+      const T* planes = from + plane * in.area();
+      const std::int64_t step = g.batch * in.area();
+      weight_is_a ? kernel.load_b(planes, step, channels) : kernel.load_a(planes, step, channels, in.area());
       kernel.correlate(bias ? start : nullptr, false);
-      kernel.store_out(to + plane * c.out.h * c.out.w, lanes, accumulate);
+      kernel.store_out(to + plane * out.area(), g.batch * out.area(), channels, accumulate);
     }
   });
 }
 
+// Where a few channels would leave threads without work the samples are cut into parts, the same for any
+// number of threads, whose sums are added in order.
 template <class T>
 void weight_gradient(const DepthwiseConv2dGeometry& g, const T* x, const T* dy, T* dweight, bool accumulate) {
   using Kernel = DirectKernel<T>;
-  const Correlation c = correlation_of(g, Pass::backward_weight);
-  const PlaneGroups groups(g.channels, g.batch, Kernel::kLanes);
-  for_units<T>(g, c, groups, [&](Kernel& kernel, std::int64_t channel, std::int64_t channels) {
-    std::vector<T> sums(static_cast<std::size_t>(channels * g.taps()), T(0));
-    for (std::int64_t n = 0; n < g.batch; n += groups.samples_at_once) {
-      const std::int64_t samples = std::min(groups.samples_at_once, g.batch - n), lanes = channels * samples;
-      const std::int64_t plane = channel * g.batch + n;
-      kernel.load_a(dy + plane * c.a.h * c.a.w, lanes);
-      kernel.load_b(x + plane * c.b.h * c.b.w, lanes);
-      kernel.correlate(nullptr, false);
-      for (std::int64_t tap = 0; tap < g.taps(); ++tap) {
-        const T* lane = kernel.out() + kernel.out_place(tap);
-        for (std::int64_t k = 0; k < channels; ++k) {
-          sums[static_cast<std::size_t>(k * g.taps() + tap)] +=
-              sum_lanes(hn::ScalableTag<T>(), lane, k * samples, samples);
-        }
+  constexpr std::int64_t kLanes = Kernel::kLanes, kTasks = 8;
+  const std::vector<Correlation> phases = correlations_of(g, DepthwisePass::backward_weight);
+  const std::int64_t groups = (g.channels + kLanes - 1) / kLanes;
+  const std::int64_t parts = std::clamp<std::int64_t>(kTasks / groups, 1, g.batch);
+  const std::int64_t elements = g.channels * g.taps();
+  Tensor partials = Tensor::empty({(parts - 1) * elements}, dtype_of<T>());
+  T* partial = partials.data<T>();
+  const std::int64_t work =
+      (products(phases) + 6 * (g.input.area() + g.output.area())) * ((g.batch + parts - 1) / parts);
+  parallel_for(groups * parts, (1 << 16) / work + 1, [&](std::int64_t begin, std::int64_t end) {
+    Kernel kernel(phases, g.output, g.kernel);
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t channel = task / parts * kLanes, part = task % parts;
+      const std::int64_t channels = std::min(kLanes, g.channels - channel);
+      const std::int64_t first = g.batch * part / parts, last = g.batch * (part + 1) / parts;
+      for (std::int64_t n = first; n < last; ++n) {
+        const std::int64_t plane = channel * g.batch + n;
+        kernel.load_a(dy + plane * g.output.area(), g.batch * g.output.area(), channels, g.output.area());
+        kernel.load_b(x + plane * g.input.area(), g.batch * g.input.area(), channels);
+        kernel.correlate(nullptr, n > first);
       }
+      T* to = part == 0 ? dweight : partial + (part - 1) * elements;
+      kernel.store_out(to + channel * g.taps(), g.taps(), channels, part == 0 && accumulate);
     }
-    T* to = dweight + channel * g.taps();
-    for (std::size_t i = 0; i < sums.size(); ++i) to[i] = accumulate ? to[i] + sums[i] : sums[i];
   });
+  for (std::int64_t part = 1; part < parts; ++part)
+    for (std::int64_t i = 0; i < elements; ++i) dweight[i] += partial[(part - 1) * elements + i];
 }
 
-void forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
-             Tensor& y) {
+void direct_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                    const Tensor& bias, Tensor& y) {
   visit_real("depthwise_conv2d", x.dtype(), [&]<class T>(TypeTag<T>) {
-    convolve<T>(g, Pass::forward, x.data<T>(), weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr,
-                y.data<T>(), false);
+    convolve<T>(g, DepthwisePass::forward, x.data<T>(), weight.data<T>(),
+                bias.defined() ? bias.data<T>() : nullptr, y.data<T>(), false);
   });
 }
 
-void backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
-                    const GradTarget& dx) {
+void direct_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
+                           const GradTarget& dx) {
   visit_real("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
     Tensor to = dx.tensor;
-    convolve<T>(g, Pass::backward_input, dy.data<T>(), weight.data<T>(), nullptr, to.data<T>(),
+    convolve<T>(g, DepthwisePass::backward_input, dy.data<T>(), weight.data<T>(), nullptr, to.data<T>(),
                 dx.accumulate);
   });
 }
 
-void backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
-                     const GradTarget& dweight) {
+void direct_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
+                            const GradTarget& dweight) {
   visit_real("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
     Tensor to = dweight.tensor;
     weight_gradient<T>(g, x.data<T>(), dy.data<T>(), to.data<T>(), dweight.accumulate);
@@ -398,21 +318,25 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace replk::cpu {
-HWY_EXPORT(forward);
-HWY_EXPORT(backward_input);
-HWY_EXPORT(backward_weight);
+HWY_EXPORT(direct_forward);
+HWY_EXPORT(direct_backward_input);
+HWY_EXPORT(direct_backward_weight);
+
+bool depthwise_direct_applies(const DepthwiseConv2dGeometry& g) {
+  return !correlations_of(g, DepthwisePass::forward).empty();
+}
 
 void depthwise_conv2d_forward_direct(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                                      const Tensor& bias, Tensor& y) {
-  HWY_DYNAMIC_DISPATCH(forward)(g, x, weight, bias, y);
+  HWY_DYNAMIC_DISPATCH(direct_forward)(g, x, weight, bias, y);
 }
 void depthwise_conv2d_backward_input_direct(const DepthwiseConv2dGeometry& g, const Tensor& weight,
                                             const Tensor& dy, GradTarget dx) {
-  HWY_DYNAMIC_DISPATCH(backward_input)(g, weight, dy, dx);
+  HWY_DYNAMIC_DISPATCH(direct_backward_input)(g, weight, dy, dx);
 }
 void depthwise_conv2d_backward_weight_direct(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                              const Tensor& dy, GradTarget dweight) {
-  HWY_DYNAMIC_DISPATCH(backward_weight)(g, x, dy, dweight);
+  HWY_DYNAMIC_DISPATCH(direct_backward_weight)(g, x, dy, dweight);
 }
 
 }  // namespace replk::cpu

@@ -1,24 +1,23 @@
 // The FFT kernel: convolution as a product of spectra, for large kernels with stride 1.
 //
-// Two real planes that share a kernel travel as one complex plane z = a + i b: convolution with a real kernel
-// keeps the parts apart. So no real transform is needed, and 16 lanes (f32, AVX-512) carry 32 planes. With G
-// the transform of the kernel, placed so that g[p - u] = weight[u]:
+// One channel per vector lane, and two samples of it at a time: real planes a, b travel as one complex plane
+// z = a + i b, which convolution with a real kernel keeps apart. With G the transform of the kernel, placed
+// so that g[p - u] = weight[u]:
 //
 //     forward          Y  = X G              y[i]  = sum over u of weight[u] x[i + u - p]
 //     backward input   dX = dY conj(G)       dx[j] = sum over u of weight[u] dy[j - u + p]
 //     backward weight  dW = sum over planes of X conj(dY), real part;  dweight[u] = dW[u - p]
 //
-// Lengths L >= H + p, Ho + K - 1 - p, Ho and K suffice in each direction: what wraps around lands in outputs
-// that nobody keeps. A batch of 1 pairs planes of two channels with kernels ga and gb: with P = (Ga + Gb) /
-// 2, M = (Ga - Gb) / 2,
+// A batch of 1 pairs planes of two channels instead; their spectra, A(k) = (Z(k) + conj Z(-k)) / 2 and B(k) =
+// (Z(k) - conj Z(-k)) / 2i, each meet a kernel of their own.
 //
-//     transform(a * ga + i b * gb)(k) = Z(k) P(k) + conj(Z(-k)) M(k)
-//
-// A group of planes takes three passes over its buffer: planes -> lanes -> rows transformed; each pair of
+// A pair of planes takes three passes over its buffer: planes -> lanes -> rows transformed; each pair of
 // columns q, -q transformed, multiplied and transformed back while it is in the first-level cache; rows back
-// -> lanes -> planes. Rows of zeros are neither stored nor transformed. Cost of a pair of planes: about (H +
-// Ho + 2 L) transforms of length L, against 2 Ho Wo K K multiply-adds. The error of a plane is relative to
-// the largest value in its pair of planes, and one NaN spreads over both.
+// -> lanes -> planes. Rows of zeros are neither stored nor transformed. Kernels are transformed once while
+// they stay the same (Prepared); when both gradients are wanted they share the transform of dy, and dweight
+// is transformed back once for all samples. Cost of a pair of planes: about (H + Ho + 2 L) transforms of
+// length L, against 4 Ho Wo K K multiply-adds. The error of a plane is relative to the largest value in its
+// pair of planes, and one NaN spreads over both.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/depthwise_conv2d/cpu_fft.cpp"
 
@@ -26,314 +25,219 @@
 #include <vector>
 
 #include "core/parallel.h"
-#include "ops/depthwise_conv2d/pair_groups.h"
+#include "core/prepared.h"
+#include "ops/depthwise_conv2d/fft_length.h"
 #include "ops/primitives/simd_targets.h"
 // Highway compiles the rest of this file once per instruction set.
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include "ops/depthwise_conv2d/fft_planes-inl.h"
+#include "ops/depthwise_conv2d/fft_spectra-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace replk::cpu::HWY_NAMESPACE {
 namespace {
 
-// The spectra of all kernels, scaled by 1 / (Lh Lw): lane = channel within its block of kLanes channels. For
-// pairs of channels blocks 2b and 2b + 1 hold P and M of channels 2b kLanes ... instead of Ga and Gb.
+// What one call works on: sizes, the division into units, and which planes travel together.
 template <class T>
-class Spectra {
- public:
+struct Job {
   using Buffer = PlaneBuffer<T>;
-  using C = typename Buffer::C;
   static constexpr std::int64_t kLanes = Buffer::kLanes;
 
-  Spectra(const DepthwiseConv2dGeometry& g, const FftShape& shape, const PairGroups& groups, const T* weight)
-      : shape_(shape), block_size_(shape.columns * shape.h.value * 2 * kLanes) {
-    const std::int64_t pairs = (g.channels + 2 * kLanes - 1) / (2 * kLanes);
-    data_ = Tensor::empty({2 * pairs * block_size_}, dtype_of<T>());
-    PairGroups all = groups;  // every channel's kernel is one plane, two channels a lane
-    all.pairs_channels = true;
-    const Tensor zeros = Tensor::zeros({g.taps()}, dtype_of<T>());
-    parallel_for(pairs, 1, [&](std::int64_t begin, std::int64_t end) {
-      Buffer buffer(shape);
-      for (std::int64_t pair = begin; pair < end; ++pair) {
-        std::vector<std::int64_t> places;
-        for (std::int64_t u = 0; u < g.kernel.h; ++u)
-          for (std::int64_t v = 0; v < g.kernel.w; ++v)
-            places.push_back((modulo(g.padding.h - u, shape.h.value) * shape.w.value +
-                              modulo(g.padding.w - v, shape.w.value)) *
-                             2 * kLanes);
-        transform(buffer, all, g, weight, zeros.data<T>(), places, pair, groups.pairs_channels);
-      }
-    });
-  }
+  const DepthwiseConv2dGeometry& g;
+  FftShape shape;
+  SpectrumLayout<T> layout;
+  bool pairs_channels;
+  std::int64_t groups;  // of channels: kLanes of them, or twice as many
+  std::int64_t pairs;   // of samples
+  Tensor zeros;
 
-  const T* column(std::int64_t block, std::int64_t q) const {
-    return data_.template data<T>() + block * block_size_ + q * shape_.h.value * 2 * kLanes;
-  }
+  explicit Job(const DepthwiseConv2dGeometry& geometry)
+      : g(geometry),
+        shape(g),
+        layout(g, shape),
+        pairs_channels(g.batch == 1),
+        groups((g.channels + width() - 1) / width()),
+        pairs((g.batch + 1) / 2),
+        zeros(Tensor::zeros({std::max(g.input.h * g.input.w, g.output.h * g.output.w)}, dtype_of<T>())) {}
 
- private:
-  void transform(Buffer& buffer, const PairGroups& all, const DepthwiseConv2dGeometry& g, const T* weight,
-                 const T* zeros, const std::vector<std::int64_t>& places, std::int64_t pair,
-                 bool pairs_channels) {
-    const hn::ScalableTag<T> d;
-    std::fill_n(buffer.data(), shape_.h.value * buffer.row_size(), T(0));
-    for (int part = 0; part < 2; ++part) {
-      const T* kernel[kLanes];
-      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-        const std::int64_t c = all.plane(pair * 2 * kLanes, 0, lane, part);
-        kernel[lane] = c < 0 ? zeros : weight + c * g.taps();
-      }
-      planes_to_lanes(d, kernel, g.taps(), places.data(), buffer.data() + part * kLanes);
+  std::int64_t width() const { return pairs_channels ? 2 * kLanes : kLanes; }
+
+  // The planes of pair `pair` of group `group`; `none` where there is none.
+  template <class P>
+  PlanePair<P> planes(P* data, Extent2d size, std::int64_t group, std::int64_t pair, P* none) const {
+    PlanePair<P> result;
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      const std::int64_t a = group * width() + lane, b = pairs_channels ? a + kLanes : a;
+      const std::int64_t n = 2 * pair, m = pairs_channels ? n : n + 1;
+      result.a[lane] = a < g.channels ? data + (a * g.batch + n) * size.h * size.w : none;
+      result.b[lane] = b < g.channels && m < g.batch ? data + (b * g.batch + m) * size.h * size.w : none;
     }
-    for (std::int64_t u = 0; u < g.kernel.h; ++u)
-      fft(d, buffer.data() + modulo(g.padding.h - u, shape_.h.value) * buffer.row_size(), shape_.w, false);
-    T* first = data_.template data<T>() + 2 * pair * block_size_;
-    const auto scale = hn::Set(d, T(0.5) / static_cast<T>(shape_.h.value * shape_.w.value));
-    for (std::int64_t q = 0; q < shape_.columns; ++q) {
-      buffer.load_columns(q, shape_.h.value);
-      T *column_a = first + q * shape_.h.value * 2 * kLanes, *column_b = column_a + block_size_;
-      const auto write = [&](std::int64_t i, C z, C opposite) HWY_ATTR {
-        // 2 Ga = Z(k) + conj Z(-k), 2 Gb = (Z(k) - conj Z(-k)) / i
-        C a = plus(z, conj(opposite)), b = times_i(minus(conj(opposite), z));
-        if (pairs_channels) {
-          const C p = halved(d, plus(a, b)), m = halved(d, minus(a, b));
-          a = p, b = m;
-        }
-        Buffer::store_complex({hn::Mul(scale, a.re), hn::Mul(scale, a.im)}, column_a + i * 2 * kLanes);
-        Buffer::store_complex({hn::Mul(scale, b.re), hn::Mul(scale, b.im)}, column_b + i * 2 * kLanes);
-      };
-      buffer.for_pairs(q, [&](std::int64_t i, const T* z, const T* opposite) HWY_ATTR {
-        const C at_k = Buffer::load_complex(z), at_minus_k = Buffer::load_complex(opposite);
-        write(i, at_k, at_minus_k);
-        // A column that is its own partner holds -k too; in the others -k belongs to a column that is not
-        // kept.
-        if (buffer.partner(q) == q && i && shape_.h.value - i != i)
-          write(shape_.h.value - i, at_minus_k, at_k);
-      });
-    }
+    return result;
   }
-
-  const FftShape& shape_;
-  std::int64_t block_size_;
-  Tensor data_;
+  PlanePair<const T> from(const T* data, Extent2d size, std::int64_t group, std::int64_t pair) const {
+    return planes<const T>(data, size, group, pair, zeros.template data<T>());
+  }
+  PlanePair<T> to(T* data, Extent2d size, std::int64_t group, std::int64_t pair) const {
+    return planes<T>(data, size, group, pair, nullptr);
+  }
 };
 
-// z(k) and z(-k) times the kernels' spectra (their conjugates for the input gradient), in place, for one pair
-// of columns.
+// The kernels' spectra, scaled by 1 / (Lh Lw): from the last call if the weight is still the same.
 template <class T>
-class Multiplier {
- public:
-  using Buffer = PlaneBuffer<T>;
-  using D = typename Buffer::D;
-  using C = typename Buffer::C;
-  static constexpr std::int64_t kLanes = Buffer::kLanes;
+Tensor kernel_spectra(const Job<T>& job, const Tensor& weight) {
+  const T scale = T(1) / static_cast<T>(job.shape.h.value * job.shape.w.value);
+  const auto make = [&] { return job.layout.from_kernels(weight.data<T>(), scale); };
+  if (!job.g.prepared) return make();
+  return job.g.prepared->get(
+      weight, {HWY_TARGET, job.shape.h.value, job.shape.w.value, job.g.padding.h, job.g.padding.w}, make);
+}
 
-  Multiplier(const Spectra<T>& spectra, const PairGroups& groups, std::int64_t channel, bool conjugated)
-      : spectra_(spectra),
-        pairs_channels_(groups.pairs_channels),
-        conjugated_(conjugated),
-        block_(channel / kLanes) {
-    for (std::int64_t lane = 0; lane < kLanes; ++lane)
-      lane_to_channel_[lane] = static_cast<Index>((channel + lane / groups.lanes_per_channel) % kLanes);
-  }
-
-  void operator()(Buffer& buffer, std::int64_t q) const {
-    if (pairs_channels_)
-      multiply_pairs(buffer, q);
-    else
-      multiply_shared(buffer, q);
-  }
-
- private:
-  using Index = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-
-  HWY_INLINE C spectrum(const T* column, std::int64_t i) const {
-    const C g = Buffer::load_complex(column + i * 2 * kLanes);
-    return conjugated_ ? conj(g) : g;
-  }
-
-  void multiply_shared(Buffer& buffer, std::int64_t q) const {
-    const D d;
-    const auto indices = hn::SetTableIndices(d, lane_to_channel_);
-    const T* column = spectra_.column(block_, q);
-    const bool same = buffer.partner(q) == q;
-    buffer.for_pairs(q, [&](std::int64_t i, T* z, T* opposite) HWY_ATTR {
-      const C at_block = spectrum(column, i);
-      const C g = {hn::TableLookupLanes(at_block.re, indices), hn::TableLookupLanes(at_block.im, indices)};
-      const C y = times(Buffer::load_complex(z), g);
-      if (!same || z != opposite)
-        Buffer::store_complex(times(Buffer::load_complex(opposite), conj(g)), opposite);
-      Buffer::store_complex(y, z);
-    });
-  }
-
-  void multiply_pairs(Buffer& buffer, std::int64_t q) const {
-    const T *column_p = spectra_.column(block_, q), *column_m = spectra_.column(block_ + 1, q);
-    buffer.for_pairs(q, [&](std::int64_t i, T* z, T* opposite) HWY_ATTR {
-      const C p = spectrum(column_p, i), m = spectrum(column_m, i);
-      const C a = Buffer::load_complex(z), b = Buffer::load_complex(opposite);
-      Buffer::store_complex(plus(times(b, conj(p)), times(conj(a), conj(m))), opposite);
-      Buffer::store_complex(plus(times(a, p), times(conj(b), m)), z);
-    });
-  }
-
-  const Spectra<T>& spectra_;
-  bool pairs_channels_, conjugated_;
-  std::int64_t block_;
-  HWY_ALIGN Index lane_to_channel_[kLanes];
-};
-
-// sum += X conj(dY) for the pair of columns q of both buffers; `sum` is laid out like a buffer's planes.
-template <class T>
-void accumulate_product(PlaneBuffer<T>& x, PlaneBuffer<T>& dy, std::int64_t q, bool pairs_channels,
-                        bool first, T* sum) {
+// z(k) and z(-k) of the pair of columns at hand times the kernels' spectra (their conjugates for the input
+// gradient), in place. `spectra` is the group's column q.
+template <bool kConjugated, class T>
+void multiply(const Job<T>& job, PlaneBuffer<T>& buffer, std::int64_t q, const T* spectra) {
   using Buffer = PlaneBuffer<T>;
   using C = typename Buffer::C;
-  const hn::ScalableTag<T> d;
-  constexpr std::int64_t kLanes = Buffer::kLanes;
-  const bool same = x.partner(q) == q;
-  T *at_q = sum + q * 2 * kLanes, *at_minus_q = sum + x.partner(q) * 2 * kLanes;
-  const std::int64_t rows_back = x.row_size();
-  T* const dy_first = dy.column(0);
-  T* const dy_second = same ? dy_first : dy.column(1);
-  const T *x_first = x.column(0), *x_second = same ? x_first : x.column(1);
-  const auto add = [&](T* to, C value) HWY_ATTR {
-    Buffer::store_complex(first ? value : plus(Buffer::load_complex(to), value), to);
+  const auto spectrum = [](const T* from, std::int64_t i) HWY_ATTR {
+    const C g = Buffer::load_complex(from + i * 2 * Buffer::kLanes);
+    return kConjugated ? conj(g) : g;
   };
-  x.for_pairs(q, [&](std::int64_t i, T* z, T* opposite) HWY_ATTR {
-    const std::int64_t place = z - x_first, opposite_place = opposite - x_second;
-    const C x1 = Buffer::load_complex(z), x2 = Buffer::load_complex(opposite);
-    const C d1 = Buffer::load_complex(dy_first + place),
-            d2 = Buffer::load_complex(dy_second + opposite_place);
-    C to_k, to_minus_k;
-    if (pairs_channels) {
-      // Two correlations of two real pairs: a with a, b with b, the second again as the imaginary part.
-      const C a = halved(d, times(halved(d, plus(x1, conj(x2))), conj(plus(d1, conj(d2)))));
-      const C b = halved(d, times(halved(d, minus(x1, conj(x2))), conj(minus(d1, conj(d2)))));
-      to_k = plus(a, times_i(b));
-      to_minus_k = plus(conj(a), times_i(conj(b)));
-    } else {
-      to_k = times(x1, conj(d1));
-      to_minus_k = times(x2, conj(d2));
-    }
-    const std::int64_t row = i * rows_back, opposite_row = opposite_place / (2 * kLanes) * rows_back;
-    if (z != opposite) add(at_minus_q + opposite_row, to_minus_k);
-    add(at_q + row, to_k);
+  T* z = buffer.column(0);
+  if (!job.pairs_channels) {
+    buffer.for_pairs(q, [&](std::int64_t i, std::int64_t k, std::int64_t minus_k) HWY_ATTR {
+      const C g = spectrum(spectra, i);
+      const C at_k = times(Buffer::load_complex(z + k), g);
+      if (minus_k != k) Buffer::store_complex(times(Buffer::load_complex(z + minus_k), conj(g)), z + minus_k);
+      Buffer::store_complex(at_k, z + k);
+    });
+    return;
+  }
+  const T* second = spectra + job.layout.block_size();
+  const typename Buffer::D d;
+  buffer.for_pairs(q, [&](std::int64_t i, std::int64_t k, std::int64_t minus_k) HWY_ATTR {
+    const C at_k = Buffer::load_complex(z + k), opposite = conj(Buffer::load_complex(z + minus_k));
+    const C a = times(plus(at_k, opposite), scaled(d, T(0.5), spectrum(spectra, i)));
+    const C ib = times(minus(at_k, opposite), scaled(d, T(0.5), spectrum(second, i)));
+    Buffer::store_complex(conj(minus(a, ib)), z + minus_k);
+    Buffer::store_complex(plus(a, ib), z + k);
   });
 }
 
+// sum += 2 X conj(dY), the spectrum of a real plane, for the pair of columns q of both buffers; with pairs of
+// channels for the two blocks of the group.
 template <class T>
-void forward_or_input(const DepthwiseConv2dGeometry& g, const T* from, const T* weight, const T* bias, T* to,
-                      bool backward, bool accumulate) {
+void accumulate_product(const Job<T>& job, PlaneBuffer<T>& x, PlaneBuffer<T>& dy, std::int64_t q, bool first,
+                        T* sum) {
   using Buffer = PlaneBuffer<T>;
-  constexpr std::int64_t kLanes = Buffer::kLanes;
-  const FftShape shape(g);
-  const PairGroups groups(g, kLanes);
-  const Spectra<T> spectra(g, shape, groups, weight);
-  const Extent2d in = backward ? g.output : g.input, out = backward ? g.input : g.output;
-  const auto in_corner = shape.corner(in, kLanes), out_corner = shape.corner(out, kLanes);
-  const Tensor zeros = Tensor::zeros({in.h * in.w}, dtype_of<T>());
-  parallel_for(groups.units, 1, [&](std::int64_t begin, std::int64_t end) {
-    Buffer buffer(shape);
-    for (std::int64_t unit = begin; unit < end; ++unit) {
-      const std::int64_t channel = unit * groups.channels_at_once;
-      const Multiplier<T> multiply(spectra, groups, channel, backward);
-      for (std::int64_t n = 0; n < g.batch; n += groups.samples_at_once) {
-        buffer.load(groups, from, in, in_corner, channel, n, zeros.data<T>());
-        for (std::int64_t q = 0; q < shape.columns; ++q) {
-          buffer.load_columns(q, in.h);
-          multiply(buffer, q);
-          buffer.store_columns(q, out.h, buffer);
-        }
-        buffer.store(groups, to, out, out_corner, channel, n, accumulate);
+  using C = typename Buffer::C;
+  const typename Buffer::D d;
+  const std::int64_t h = job.shape.h.value;
+  const bool alone = x.alone(q);
+  const auto add = [&](T* column, std::int64_t i, C value) HWY_ATTR {
+    const auto store = [&](T* to, C v) HWY_ATTR {
+      Buffer::store_complex(first ? v : plus(Buffer::load_complex(to), v), to);
+    };
+    store(column + i * 2 * Buffer::kLanes, value);
+    // A column that is its own partner holds -k too.
+    if (alone && i && h - i != i) store(column + (h - i) * 2 * Buffer::kLanes, conj(value));
+  };
+  const T *zx = x.column(0), *zd = dy.column(0);
+  T* second = sum + job.layout.block_size();
+  x.for_pairs(q, [&](std::int64_t i, std::int64_t k, std::int64_t minus_k) HWY_ATTR {
+    const C xk = Buffer::load_complex(zx + k), dk = Buffer::load_complex(zd + k);
+    const C xo = conj(Buffer::load_complex(zx + minus_k)), dno = Buffer::load_complex(zd + minus_k);
+    if (!job.pairs_channels) {
+      add(sum, i, plus(times(xk, conj(dk)), times(xo, dno)));
+      return;
+    }
+    const C dkc = conj(dk);
+    add(sum, i, times(scaled(d, T(0.5), plus(xk, xo)), plus(dkc, dno)));
+    add(second, i, times(scaled(d, T(0.5), minus(xk, xo)), minus(dkc, dno)));
+  });
+}
+
+// Forward, or the input gradient alone.
+template <bool kConjugated, class T>
+void convolve(const Job<T>& job, const T* from, const T* spectra, T* to, bool accumulate) {
+  const Extent2d in = kConjugated ? job.g.output : job.g.input,
+                 out = kConjugated ? job.g.input : job.g.output;
+  parallel_for(job.groups * job.pairs, 1, [&](std::int64_t begin, std::int64_t end) {
+    PlaneBuffer<T> buffer(job.shape);
+    const auto in_corner = buffer.corner(in), out_corner = buffer.corner(out);
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t group = task / job.pairs, pair = task % job.pairs;
+      const T* block = spectra + group * (job.pairs_channels ? 2 : 1) * job.layout.block_size();
+      buffer.load(job.from(from, in, group, pair), in, in_corner);
+      for (std::int64_t q = 0; q < job.shape.columns; ++q) {
+        buffer.load_columns(q, in.h);
+        multiply<kConjugated>(job, buffer, q, block + q * job.layout.column_size());
+        buffer.store_columns(q, out.h);
       }
+      buffer.store(job.to(to, out, group, pair), out, out_corner, accumulate);
     }
   });
-  if (!bias) return;
-  const std::int64_t pixels = out.h * out.w * g.batch;
-  parallel_for(g.channels, (1 << 15) / std::max<std::int64_t>(pixels, 1) + 1,
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t c = begin; c < end; ++c)
-                   for (std::int64_t i = c * pixels; i < (c + 1) * pixels; ++i) to[i] += bias[c];
-               });
 }
 
-// dweight[c] = sum over lanes of channel c of the corner at -p of the inverse transform of `sum`.
+// The weight gradient, and the input gradient with it when `dx` is not null.
 template <class T>
-void weight_gradient(const DepthwiseConv2dGeometry& g, const T* x, const T* dy, T* dweight, bool accumulate) {
-  using Buffer = PlaneBuffer<T>;
-  constexpr std::int64_t kLanes = Buffer::kLanes;
-  const FftShape shape(g);
-  const PairGroups groups(g, kLanes);
-  const auto x_corner = shape.corner(g.input, kLanes), dy_corner = shape.corner(g.output, kLanes);
-  const Tensor zeros =
-      Tensor::zeros({std::max(g.input.h * g.input.w, g.output.h * g.output.w)}, dtype_of<T>());
-  const T scale = T(1) / static_cast<T>(shape.h.value * shape.w.value);
-  parallel_for(groups.units, 1, [&](std::int64_t begin, std::int64_t end) {
-    Buffer x_buffer(shape), dy_buffer(shape), sum(shape);
-    for (std::int64_t unit = begin; unit < end; ++unit) {
-      const std::int64_t channel = unit * groups.channels_at_once;
-      for (std::int64_t n = 0; n < g.batch; n += groups.samples_at_once) {
-        x_buffer.load(groups, x, g.input, x_corner, channel, n, zeros.data<T>());
-        dy_buffer.load(groups, dy, g.output, dy_corner, channel, n, zeros.data<T>());
-        for (std::int64_t q = 0; q < shape.columns; ++q) {
+void backward(const Job<T>& job, const T* x, const T* dy, const T* spectra, T* dx, bool accumulate_dx,
+              T* dweight, bool accumulate_dweight) {
+  // Parts of the samples that are summed on their own where the channels alone would leave threads without
+  // work; the same for any number of threads.
+  constexpr std::int64_t kTasks = 8;
+  const DepthwiseConv2dGeometry& g = job.g;
+  const std::int64_t parts = std::clamp<std::int64_t>(kTasks / job.groups, 1, job.pairs);
+  const std::int64_t all_blocks = job.layout.blocks() * job.layout.block_size();
+  const std::int64_t group_size = (job.pairs_channels ? 2 : 1) * job.layout.block_size();
+  // Pairs of channels write two blocks a group, and the last group may have only one.
+  Tensor sums = Tensor::empty({(parts - 1) * all_blocks + job.groups * group_size}, dtype_of<T>());
+  T* const sum = sums.template data<T>();
+  parallel_for(job.groups * parts, 1, [&](std::int64_t begin, std::int64_t end) {
+    PlaneBuffer<T> x_buffer(job.shape), dy_buffer(job.shape);
+    const auto in_corner = x_buffer.corner(g.input), out_corner = x_buffer.corner(g.output);
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t group = task / parts, part = task % parts;
+      const std::int64_t first = job.pairs * part / parts, last = job.pairs * (part + 1) / parts;
+      T* total = sum + part * all_blocks + group * group_size;
+      for (std::int64_t pair = first; pair < last; ++pair) {
+        x_buffer.load(job.from(x, g.input, group, pair), g.input, in_corner);
+        dy_buffer.load(job.from(dy, g.output, group, pair), g.output, out_corner);
+        for (std::int64_t q = 0; q < job.shape.columns; ++q) {
+          const std::int64_t column = q * job.layout.column_size();
           x_buffer.load_columns(q, g.input.h);
           dy_buffer.load_columns(q, g.output.h);
-          accumulate_product(x_buffer, dy_buffer, q, groups.pairs_channels, n == 0, sum.data());
+          accumulate_product(job, x_buffer, dy_buffer, q, pair == first, total + column);
+          if (!dx) continue;
+          multiply<true>(job, dy_buffer, q, spectra + group * group_size + column);
+          dy_buffer.store_columns(q, g.input.h);
         }
+        if (dx) dy_buffer.store(job.to(dx, g.input, group, pair), g.input, in_corner, accumulate_dx);
       }
-      // Back: columns of all rows, then the rows of the taps only.
-      for (std::int64_t q = 0; q < shape.columns; ++q) {
-        for (int which = 0; which < (sum.partner(q) == q ? 1 : 2); ++which)
-          for (std::int64_t i = 0; i < shape.h.value; ++i)
-            Buffer::store_complex(Buffer::load_complex(sum.data() + i * sum.row_size() +
-                                                       (which ? sum.partner(q) : q) * 2 * kLanes),
-                                  sum.column(which) + i * 2 * kLanes);
-        sum.store_columns(q, shape.h.value, sum);
-      }
-      for (std::int64_t u = 0; u < g.kernel.h; ++u)
-        fft(hn::ScalableTag<T>(), sum.data() + modulo(u - g.padding.h, shape.h.value) * sum.row_size(),
-            shape.w, true);
-      const std::int64_t channels = std::min(groups.channels_at_once, g.channels - channel);
-      for (std::int64_t k = 0; k < channels; ++k)
-        for (std::int64_t u = 0; u < g.kernel.h; ++u)
-          for (std::int64_t v = 0; v < g.kernel.w; ++v) {
-            const T* lanes = sum.data() + modulo(u - g.padding.h, shape.h.value) * sum.row_size() +
-                             modulo(v - g.padding.w, shape.w.value) * 2 * kLanes;
-            // Pairs of channels: real parts of kLanes channels, then imaginary parts of as many more.
-            const T total = groups.pairs_channels
-                                ? lanes[k]
-                                : sum_lanes(hn::ScalableTag<T>(), lanes, k * groups.lanes_per_channel,
-                                            groups.lanes_per_channel);
-            T& to = dweight[(channel + k) * g.taps() + u * g.kernel.w + v];
-            to = accumulate ? to + scale * total : scale * total;
-          }
     }
   });
+  const T scale = T(0.5) / static_cast<T>(job.shape.h.value * job.shape.w.value);
+  job.layout.to_kernels(sum, parts, scale, dweight, accumulate_dweight);
 }
 
-void fft_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                 Tensor& y) {
+void fft_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight, Tensor& y) {
   visit_real("depthwise_conv2d", x.dtype(), [&]<class T>(TypeTag<T>) {
-    forward_or_input<T>(g, x.data<T>(), weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr,
-                        y.data<T>(), false, false);
+    const Job<T> job(g);
+    const Tensor spectra = kernel_spectra(job, weight);
+    convolve<false>(job, x.data<T>(), spectra.data<T>(), y.data<T>(), false);
   });
 }
 
-void fft_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
-                        const GradTarget& dx) {
+void fft_backward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& dy,
+                  const GradTarget* dx, const GradTarget* dweight) {
   visit_real("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    Tensor to = dx.tensor;
-    forward_or_input<T>(g, dy.data<T>(), weight.data<T>(), nullptr, to.data<T>(), true, dx.accumulate);
-  });
-}
-
-void fft_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
-                         const GradTarget& dweight) {
-  visit_real("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    Tensor to = dweight.tensor;
-    weight_gradient<T>(g, x.data<T>(), dy.data<T>(), to.data<T>(), dweight.accumulate);
+    const Job<T> job(g);
+    const Tensor spectra = dx ? kernel_spectra(job, weight) : Tensor();
+    Tensor to_x = dx ? dx->tensor : Tensor(), to_weight = dweight ? dweight->tensor : Tensor();
+    if (!dweight) return convolve<true>(job, dy.data<T>(), spectra.data<T>(), to_x.data<T>(), dx->accumulate);
+    backward(job, x.data<T>(), dy.data<T>(), dx ? spectra.data<T>() : nullptr, dx ? to_x.data<T>() : nullptr,
+             dx && dx->accumulate, to_weight.data<T>(), dweight->accumulate);
   });
 }
 
@@ -344,29 +248,32 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace replk::cpu {
 HWY_EXPORT(fft_forward);
-HWY_EXPORT(fft_backward_input);
-HWY_EXPORT(fft_backward_weight);
+HWY_EXPORT(fft_backward);
 
 bool depthwise_fft_applies(const DepthwiseConv2dGeometry& g) {
-  const auto fits = [](std::int64_t input, std::int64_t output, std::int64_t kernel, std::int64_t padding) {
-    return std::max({input + padding, output + kernel - 1 - padding, output, kernel}) <= FftLength::kLongest;
-  };
   return g.stride == Extent2d(1) && g.dilation == Extent2d(1) &&
-         fits(g.input.h, g.output.h, g.kernel.h, g.padding.h) &&
-         fits(g.input.w, g.output.w, g.kernel.w, g.padding.w);
+         FftShape::points(g.input.h, g.output.h, g.kernel.h, g.padding.h) <= FftLength::kLongest &&
+         FftShape::points(g.input.w, g.output.w, g.kernel.w, g.padding.w) <= FftLength::kLongest;
 }
 
 void depthwise_conv2d_forward_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                                   const Tensor& bias, Tensor& y) {
-  HWY_DYNAMIC_DISPATCH(fft_forward)(g, x, weight, bias, y);
+  HWY_DYNAMIC_DISPATCH(fft_forward)(g, x, weight, y);
+  if (!bias.defined()) return;
+  visit_real("depthwise_conv2d", y.dtype(), [&]<class T>(TypeTag<T>) {
+    const std::int64_t pixels = g.output.h * g.output.w * g.batch;
+    const T* offset = bias.data<T>();
+    T* to = y.data<T>();
+    parallel_for(g.channels, (1 << 15) / std::max<std::int64_t>(pixels, 1) + 1,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t c = begin; c < end; ++c)
+                     for (std::int64_t i = c * pixels; i < (c + 1) * pixels; ++i) to[i] += offset[c];
+                 });
+  });
 }
-void depthwise_conv2d_backward_input_fft(const DepthwiseConv2dGeometry& g, const Tensor& weight,
-                                         const Tensor& dy, GradTarget dx) {
-  HWY_DYNAMIC_DISPATCH(fft_backward_input)(g, weight, dy, dx);
-}
-void depthwise_conv2d_backward_weight_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
-                                          GradTarget dweight) {
-  HWY_DYNAMIC_DISPATCH(fft_backward_weight)(g, x, dy, dweight);
+void depthwise_conv2d_backward_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                   const Tensor& dy, const GradTarget* dx, const GradTarget* dweight) {
+  HWY_DYNAMIC_DISPATCH(fft_backward)(g, x, weight, dy, dx, dweight);
 }
 
 }  // namespace replk::cpu

@@ -43,32 +43,18 @@ DepthwiseConv2dGeometry DepthwiseConv2dGeometry::of(const Tensor& x, const Tenso
                             .stride = params.stride,
                             .padding = params.padding,
                             .dilation = params.dilation,
-                            .variant = params.kernel};
+                            .forced = params.kernel,
+                            .prepared = params.prepared};
   g.output.h = output_extent("H", g.input.h, g.kernel.h, g.stride.h, g.padding.h, g.dilation.h);
   g.output.w = output_extent("W", g.input.w, g.kernel.w, g.stride.w, g.padding.w, g.dilation.w);
-  check(g.variant != DepthwiseKernel::fft || cpu::depthwise_fft_applies(g),
+  check(g.forced != DepthwiseKernel::fft || cpu::depthwise_fft_applies(g),
         "depthwise_conv2d: the fft kernel needs stride 1, ",
         "dilation 1 and transforms of at most 2520 points, got stride ", g.stride, ", dilation ", g.dilation,
         ", x ", x.shape(), ", kernel ", g.kernel, ". Leave the choice automatic.");
-  if (g.variant == DepthwiseKernel::automatic) g.variant = choose_depthwise_kernel(g);
+  check(g.forced != DepthwiseKernel::direct || cpu::depthwise_direct_applies(g),
+        "depthwise_conv2d: the direct kernel needs stride 1 or 2 along both axes and dilation 1, got stride ",
+        g.stride, ", dilation ", g.dilation, ". Leave the choice automatic.");
   return g;
-}
-
-// The direct kernel pays for every tap inside the image, the FFT kernel for the map alone.
-DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g) {
-  constexpr double kCrossover = 70;  // measured: K = 9 at 28x28 and 56x56, K = 13 at 14x14; never at 7x7
-  const auto taps_per_output = [](std::int64_t input, std::int64_t output, std::int64_t kernel,
-                                  std::int64_t padding) {
-    double taps = 0;
-    for (std::int64_t o = 0; o < output; ++o)
-      taps += static_cast<double>(std::max<std::int64_t>(
-          0, std::min(o - padding + kernel, input) - std::max<std::int64_t>(o - padding, 0)));
-    return taps / static_cast<double>(output);
-  };
-  if (!cpu::depthwise_fft_applies(g)) return DepthwiseKernel::direct;
-  const double taps = taps_per_output(g.input.h, g.output.h, g.kernel.h, g.padding.h) *
-                      taps_per_output(g.input.w, g.output.w, g.kernel.w, g.padding.w);
-  return taps >= kCrossover ? DepthwiseKernel::fft : DepthwiseKernel::direct;
 }
 
 const char* name_of(DepthwiseKernel kernel) {
@@ -85,8 +71,12 @@ Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Varia
   return record("depthwise_conv2d", y, {x, weight, bias}, /*saved=*/{x.data(), weight.data()},
                 [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
                   dispatch("depthwise_conv2d.backward", dy.device(), [&] {
-                    if (grads.wants(0)) cpu::depthwise_conv2d_backward_input(g, saved[1], dy, grads.into(0));
-                    if (grads.wants(1)) cpu::depthwise_conv2d_backward_weight(g, saved[0], dy, grads.into(1));
+                    if (grads.wants(0) && grads.wants(1))
+                      cpu::depthwise_conv2d_backward(g, saved[0], saved[1], dy, grads.into(0), grads.into(1));
+                    else if (grads.wants(0))
+                      cpu::depthwise_conv2d_backward_input(g, saved[1], dy, grads.into(0));
+                    else if (grads.wants(1))
+                      cpu::depthwise_conv2d_backward_weight(g, saved[0], dy, grads.into(1));
                     if (grads.wants(2)) cpu::depthwise_conv2d_backward_bias(g, dy, grads.into(2));
                   });
                 });

@@ -1,6 +1,7 @@
 // depthwise_conv2d: every channel convolved with a kernel of its own. The operator RepLKNet is about.
 #pragma once
 
+#include "core/prepared.h"
 #include "core/tape.h"
 
 namespace replk {
@@ -8,11 +9,14 @@ namespace replk {
 /// Which CPU kernel runs. `automatic` asks choose_depthwise_kernel; the others force one (tests, benchmarks).
 enum class DepthwiseKernel { automatic, naive, direct, fft };
 
+enum class DepthwisePass { forward, backward_input, backward_weight };
+
 struct DepthwiseConv2dParams {
   Extent2d stride = 1;
   Extent2d padding = 0;
   Extent2d dilation = 1;
   DepthwiseKernel kernel = DepthwiseKernel::automatic;
+  Prepared* prepared = nullptr;  // where the FFT kernel keeps the spectra of `weight` from call to call
 };
 
 /// y[c,n,i,j] = bias[c] + sum over u,v of weight[c,0,u,v] * x[c, n, i*s - p + u*d, j*s - p + v*d]   (x = 0
@@ -29,7 +33,8 @@ Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Varia
 struct DepthwiseConv2dGeometry {
   std::int64_t channels, batch;
   Extent2d input, output, kernel, stride, padding, dilation;
-  DepthwiseKernel variant;
+  DepthwiseKernel forced;  // or automatic
+  Prepared* prepared;      // or null
 
   static DepthwiseConv2dGeometry of(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                     DepthwiseConv2dParams params);
@@ -38,8 +43,9 @@ struct DepthwiseConv2dGeometry {
   std::int64_t taps() const { return kernel.h * kernel.w; }
 };
 
-/// The kernel that runs for this geometry, never `automatic`.
-DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g);
+/// The kernel that runs a pass of this geometry: the forced one, or the one expected to be the fastest. Never
+/// `automatic`.
+DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DepthwisePass pass);
 /// "naive", "direct", "fft"
 const char* name_of(DepthwiseKernel kernel);
 
@@ -54,17 +60,21 @@ void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Ten
 /// dweight[c,0,u,v] = sum over n,i,j of dy[c,n,i,j] * x[c, n, i*s - p + u*d, j*s - p + v*d]
 void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
                                       GradTarget dweight);
+/// Both gradients; the FFT kernel shares the transform of dy between them.
+void depthwise_conv2d_backward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                               const Tensor& dy, GradTarget dx, GradTarget dweight);
 /// dbias[c] = sum over n,i,j of dy[c,n,i,j]
 void depthwise_conv2d_backward_bias(const DepthwiseConv2dGeometry& g, const Tensor& dy, GradTarget dbias);
 
-// The variants, same arguments. `naive` reads like the formula and always applies; `direct` runs vectors of
-// planes.
+// The variants, same arguments. `naive` reads like the formula and always applies.
 void depthwise_conv2d_forward_naive(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                                     const Tensor& bias, Tensor& y);
 void depthwise_conv2d_backward_input_naive(const DepthwiseConv2dGeometry& g, const Tensor& weight,
                                            const Tensor& dy, GradTarget dx);
 void depthwise_conv2d_backward_weight_naive(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                             const Tensor& dy, GradTarget dweight);
+/// Stride 1 or 2 along both axes, dilation 1.
+bool depthwise_direct_applies(const DepthwiseConv2dGeometry& g);
 void depthwise_conv2d_forward_direct(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                                      const Tensor& bias, Tensor& y);
 void depthwise_conv2d_backward_input_direct(const DepthwiseConv2dGeometry& g, const Tensor& weight,
@@ -75,10 +85,9 @@ void depthwise_conv2d_backward_weight_direct(const DepthwiseConv2dGeometry& g, c
 bool depthwise_fft_applies(const DepthwiseConv2dGeometry& g);
 void depthwise_conv2d_forward_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                                   const Tensor& bias, Tensor& y);
-void depthwise_conv2d_backward_input_fft(const DepthwiseConv2dGeometry& g, const Tensor& weight,
-                                         const Tensor& dy, GradTarget dx);
-void depthwise_conv2d_backward_weight_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
-                                          GradTarget dweight);
+/// dx or dweight may be null.
+void depthwise_conv2d_backward_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                   const Tensor& dy, const GradTarget* dx, const GradTarget* dweight);
 
 }  // namespace cpu
 

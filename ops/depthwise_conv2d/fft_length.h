@@ -1,6 +1,7 @@
 // Lengths for which fft-inl.h has a transform, and the constants of its short transforms.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "ops/depthwise_conv2d/depthwise_conv2d.h"
 
 namespace replk::cpu {
 
@@ -48,6 +50,30 @@ struct FftLength {
               if (factor > 1) best.factors.push_back(factor);
           }
     return best;
+  }
+};
+
+inline std::int64_t modulo(std::int64_t a, std::int64_t n) { return (a % n + n) % n; }
+
+/// Everything that one call's sizes decide. Along each axis a transform holds max(H + p, Ho + K - 1 - p, Ho,
+/// K) points: what wraps around lands in outputs that nobody keeps.
+struct FftShape {
+  FftLength h, w;
+  std::int64_t columns;  // of a spectrum that are kept: 0 ... w/2, the others follow from symmetry
+
+  explicit FftShape(const DepthwiseConv2dGeometry& g)
+      : h(along(g.input.h, g.output.h, g.kernel.h, g.padding.h)),
+        w(along(g.input.w, g.output.w, g.kernel.w, g.padding.w)),
+        columns(w.value / 2 + 1) {}
+
+  static std::int64_t points(std::int64_t input, std::int64_t output, std::int64_t kernel,
+                             std::int64_t padding) {
+    return std::max({input + padding, output + kernel - 1 - padding, output, kernel});
+  }
+
+ private:
+  static FftLength along(std::int64_t input, std::int64_t output, std::int64_t kernel, std::int64_t padding) {
+    return FftLength::at_least(points(input, output, kernel, padding));
   }
 };
 

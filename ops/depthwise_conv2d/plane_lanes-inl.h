@@ -10,6 +10,7 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstdint>
 
 HWY_BEFORE_NAMESPACE();
@@ -60,52 +61,90 @@ HWY_INLINE void transpose_blocks(D d, hn::Vec<D>* v) {
   }
 }
 
-// out[to[i] + lane] = planes[lane][i] for every pixel i; `planes` has one pointer per lane, none null.
+// Transposes the square of 128-bit blocks of as many vectors as a vector has blocks: v[i * step], i = 0, 1,
+// ...
+template <class D>
+HWY_INLINE void transpose_squares(D d, hn::Vec<D>* v, int step) {
+  constexpr std::size_t kBlocks = hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) / 16;
+  if constexpr (kBlocks == 2) {
+    const auto a = v[0], b = v[step];
+    v[0] = hn::ConcatLowerLower(d, b, a), v[step] = hn::ConcatUpperUpper(d, b, a);
+  } else if constexpr (kBlocks == 4) {
+    const auto even_low = hn::ConcatLowerLower(d, v[2 * step], v[0]),
+               even_high = hn::ConcatUpperUpper(d, v[2 * step], v[0]);
+    const auto odd_low = hn::ConcatLowerLower(d, v[3 * step], v[step]),
+               odd_high = hn::ConcatUpperUpper(d, v[3 * step], v[step]);
+    v[0] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(odd_low), even_low);
+    v[step] = hn::OddEvenBlocks(odd_low, hn::SwapAdjacentBlocks(even_low));
+    v[2 * step] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(odd_high), even_high);
+    v[3 * step] = hn::OddEvenBlocks(odd_high, hn::SwapAdjacentBlocks(even_high));
+  }
+}
+
+// Transposes as many vectors as a vector has lanes.
+template <class D>
+HWY_INLINE void transpose(D d, hn::Vec<D>* v) {
+  constexpr int kLanes = hn::MaxLanes(D()), kBlock = 16 / sizeof(hn::TFromD<D>);
+#pragma GCC unroll 4
+  for (int i = 0; i < kLanes; i += kBlock) transpose_blocks(d, v + i);
+#pragma GCC unroll 4
+  for (int i = 0; i < kBlock; ++i) transpose_squares(d, v + i, kBlock);
+}
+
+// out[to[i] + lane] = planes[lane][i] for every pixel i; `planes` has one pointer per lane, none null. Whole
+// squares of pixels and planes first, then blocks of 4 (f32), of which the last may overlap.
 template <class D, class T = hn::TFromD<D>>
 void planes_to_lanes(D d, const T* const* planes, std::int64_t pixels, const std::int64_t* to, T* out) {
-  constexpr std::int64_t kLanes = hn::MaxLanes(D());
-  constexpr std::int64_t kBlock = 16 / sizeof(T);  // pixels of a plane that one transposition moves
-  if (pixels < kBlock) {
-    for (std::int64_t i = 0; i < pixels; ++i)
-      for (std::int64_t lane = 0; lane < kLanes; ++lane) out[to[i] + lane] = planes[lane][i];
-    return;
+  constexpr std::int64_t kLanes = hn::MaxLanes(D()), kBlock = 16 / sizeof(T);
+  std::int64_t i = 0;
+  for (; i + kLanes <= pixels; i += kLanes) {
+    hn::Vec<D> v[kLanes];
+#pragma GCC unroll 16
+    for (std::int64_t k = 0; k < kLanes; ++k) v[k] = hn::LoadU(d, planes[k] + i);
+    transpose(d, v);
+#pragma GCC unroll 16
+    for (std::int64_t k = 0; k < kLanes; ++k) hn::Store(v[k], d, out + to[i + k]);
   }
-  for (std::int64_t i = 0;; i += kBlock) {
-    const std::int64_t at =
-        i + kBlock <= pixels ? i : pixels - kBlock;  // the last block may overlap the one before
+  for (; i < pixels && pixels >= kBlock; i += kBlock) {
+    const std::int64_t at = std::min(i, pixels - kBlock);
     hn::Vec<D> v[kBlock];
     for (std::int64_t k = 0; k < kBlock; ++k) v[k] = load_blocks(d, planes + k, kBlock, at);
     transpose_blocks(d, v);
     for (std::int64_t k = 0; k < kBlock; ++k) hn::Store(v[k], d, out + to[at + k]);
-    if (at + kBlock >= pixels) return;
   }
+  for (; i < pixels; ++i)
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) out[to[i] + lane] = planes[lane][i];
 }
 
-// planes[lane][i] = in[from[i] + lane], or += with accumulate; lanes whose plane is null go nowhere.
+// planes[lane][i] = in[from[i] + lane], or += with accumulate; planes may be null from some lane on: they go
+// nowhere.
 template <class D, class T = hn::TFromD<D>>
 void lanes_to_planes(D d, const T* in, const std::int64_t* from, T* const* planes, std::int64_t pixels,
                      bool accumulate) {
-  constexpr std::int64_t kLanes = hn::MaxLanes(D());
-  constexpr std::int64_t kBlock = 16 / sizeof(T);
-  std::int64_t at = 0;
-  for (; at + kBlock <= pixels; at += kBlock) {
+  constexpr std::int64_t kLanes = hn::MaxLanes(D()), kBlock = 16 / sizeof(T);
+  std::int64_t i = 0;
+  for (const bool all = planes[kLanes - 1] != nullptr; all && i + kLanes <= pixels; i += kLanes) {
+    hn::Vec<D> v[kLanes];
+#pragma GCC unroll 16
+    for (std::int64_t k = 0; k < kLanes; ++k) v[k] = hn::Load(d, in + from[i + k]);
+    transpose(d, v);
+#pragma GCC unroll 16
+    for (std::int64_t k = 0; k < kLanes; ++k) {
+      T* to = planes[k] + i;
+      hn::StoreU(accumulate ? hn::Add(v[k], hn::LoadU(d, to)) : v[k], d, to);
+    }
+  }
+  // The last block may overlap the one before, but must not add to the same pixels twice.
+  for (; i + kBlock <= pixels || (i < pixels && pixels >= kBlock && !accumulate); i += kBlock) {
+    const std::int64_t at = std::min(i, pixels - kBlock);
     hn::Vec<D> v[kBlock];
     for (std::int64_t k = 0; k < kBlock; ++k) v[k] = hn::Load(d, in + from[at + k]);
     transpose_blocks(d, v);
     for (std::int64_t k = 0; k < kBlock; ++k) store_blocks(d, v[k], planes + k, kBlock, at, accumulate);
   }
-  for (; at < pixels; ++at)
+  for (; i < pixels; ++i)
     for (std::int64_t lane = 0; lane < kLanes; ++lane)
-      if (planes[lane]) planes[lane][at] = in[from[at] + lane] + (accumulate ? planes[lane][at] : T(0));
-}
-
-// The sum of `count` neighbouring lanes at an aligned vector's lane `first`.
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE T sum_lanes(D d, const T* vector, std::int64_t first, std::int64_t count) {
-  if (count == hn::MaxLanes(D())) return hn::GetLane(hn::SumOfLanes(d, hn::Load(d, vector)));
-  T sum = 0;
-  for (std::int64_t lane = first; lane < first + count; ++lane) sum += vector[lane];
-  return sum;
+      if (planes[lane]) planes[lane][i] = in[from[i] + lane] + (accumulate ? planes[lane][i] : T(0));
 }
 
 }  // namespace replk::cpu::HWY_NAMESPACE

@@ -1,10 +1,9 @@
 // Runs the cases that a script asks for, so that another framework can be timed beside RepLK in one run:
 // compare_pytorch.py is its user. Reads commands on standard input, answers each with one line:
 //
-//   depthwise PASS C N H W K STRIDE KERNEL    PASS: forward, input or weight; KERNEL: automatic, fft, ...
-//   pointwise PASS IN OUT PIXELS              a 1x1 convolution
-//   train MODEL CHANNELS SIZE BATCH           forward, loss, backward, AdamW
-//   infer MODEL CHANNELS SIZE BATCH           merged and folded
+//   depthwise PASS C N H W K STRIDE KERNEL    PASS: forward, input, weight or both; KERNEL: automatic, fft,
+//   ... pointwise PASS IN OUT PIXELS              a 1x1 convolution train MODEL CHANNELS SIZE BATCH forward,
+//   loss, backward, AdamW infer MODEL CHANNELS SIZE BATCH           merged and folded
 //                        -> ready, and what was chosen
 //   run                  -> milliseconds of one run of the case given last
 //   profile              -> "operator ms" for the operators of one run, the slowest first
@@ -63,11 +62,20 @@ Case depthwise(std::istream& in) {
   const Tensor dy = random_tensor(g.output_shape());
   Tensor y = Tensor::empty(g.output_shape()), dx = Tensor::empty(x.shape()),
          dw = Tensor::empty(weight.shape());
-  const std::string about = name_of(g.variant);
+  const auto kernel_of = [&g](DepthwisePass p) {
+    return std::string(name_of(choose_depthwise_kernel(g, p)));
+  };
   if (pass == "forward")
-    return {about, [=]() mutable { cpu::depthwise_conv2d_forward(g, x, weight, {}, y); }};
-  if (pass == "input") return {about, [=] { cpu::depthwise_conv2d_backward_input(g, weight, dy, {dx}); }};
-  return {about, [=] { cpu::depthwise_conv2d_backward_weight(g, x, dy, {dw}); }};
+    return {kernel_of(DepthwisePass::forward),
+            [=]() mutable { cpu::depthwise_conv2d_forward(g, x, weight, {}, y); }};
+  if (pass == "input")
+    return {kernel_of(DepthwisePass::backward_input),
+            [=] { cpu::depthwise_conv2d_backward_input(g, weight, dy, {dx}); }};
+  if (pass == "both")
+    return {kernel_of(DepthwisePass::backward_weight),
+            [=] { cpu::depthwise_conv2d_backward(g, x, weight, dy, {dx}, {dw}); }};
+  return {kernel_of(DepthwisePass::backward_weight),
+          [=] { cpu::depthwise_conv2d_backward_weight(g, x, dy, {dw}); }};
 }
 
 Case pointwise(std::istream& in) {

@@ -43,18 +43,25 @@ double taps_inside(std::int64_t extent, std::int64_t kernel) {
 
 void bench(std::int64_t batch, std::int64_t channels, std::int64_t h, std::int64_t w, std::int64_t k,
            DepthwiseKernel kernel) {
+  Prepared prepared;
   const Tensor x = Tensor::full({channels, batch, h, w}, 0.5),
                weight = Tensor::full({channels, 1, k, k}, 0.25);
-  const auto g = DepthwiseConv2dGeometry::of(x, weight, {}, {.padding = k / 2, .kernel = kernel});
+  const auto g =
+      DepthwiseConv2dGeometry::of(x, weight, {}, {.padding = k / 2, .kernel = kernel, .prepared = &prepared});
   Tensor y = Tensor::zeros(g.output_shape()), dx = Tensor::zeros(x.shape()),
          dw = Tensor::zeros(weight.shape());
   const double flops = 2.0 * static_cast<double>(channels * batch) * taps_inside(h, k) * taps_inside(w, k);
   const double forward = median_ms([&] { cpu::depthwise_conv2d_forward(g, x, weight, {}, y); });
   const double input = median_ms([&] { cpu::depthwise_conv2d_backward_input(g, weight, y, {dx}); });
   const double weights = median_ms([&] { cpu::depthwise_conv2d_backward_weight(g, x, y, {dw}); });
-  std::printf("%5ld x %3ldx%-3ld K %2ld  batch %3ld  %-8s %9.3f %9.3f %9.3f ms   %7.1f %7.1f %7.1f GFLOP/s\n",
-              channels, h, w, k, batch, name_of(g.variant), forward, input, weights, flops / forward / 1e6,
-              flops / input / 1e6, flops / weights / 1e6);
+  const double both = median_ms([&] { cpu::depthwise_conv2d_backward(g, x, weight, y, {dx}, {dw}); });
+  const auto kernel_of = [&](DepthwisePass pass) { return name_of(choose_depthwise_kernel(g, pass)); };
+  std::printf(
+      "%5ld x %3ldx%-3ld K %2ld  batch %3ld  %-6s %-6s %-6s %9.3f %9.3f %9.3f %9.3f ms   %7.1f %7.1f %7.1f "
+      "GFLOP/s\n",
+      channels, h, w, k, batch, kernel_of(DepthwisePass::forward), kernel_of(DepthwisePass::backward_input),
+      kernel_of(DepthwisePass::backward_weight), forward, input, weights, both, flops / forward / 1e6,
+      flops / input / 1e6, flops / weights / 1e6);
 }
 
 DepthwiseKernel kernel_named(const std::string& name) {
@@ -84,7 +91,7 @@ int main(int argc, char** argv) {
   if (numbers.empty())
     numbers = {128, 56, 56, 31, 256, 28, 28, 29, 512, 14, 14, 27, 1024, 7, 7, 13,
                128, 56, 56, 5,  256, 28, 28, 5,  512, 14, 14, 5,  1024, 7, 7, 5};
-  std::printf("%d threads; forward, input gradient, weight gradient\n", num_threads());
+  std::printf("%d threads; forward, input gradient, weight gradient, both gradients\n", num_threads());
   for (std::size_t i = 0; i + 4 <= numbers.size(); i += 4)
     bench(batch, numbers[i], numbers[i + 1], numbers[i + 2], numbers[i + 3], kernel);
   return 0;

@@ -19,7 +19,7 @@ Shape weight_shape(const Case& c) { return {c.x[0], 1, c.kernel.h, c.kernel.w}; 
 
 // The formula of the header, output by output.
 Values by_definition(const Case& c, const std::vector<Values>& in) {
-  const auto [s, p, d, variant] = c.params;
+  const Extent2d s = c.params.stride, p = c.params.padding, d = c.params.dilation;
   const std::int64_t H = c.x[2], W = c.x[3];
   const std::int64_t Ho = (H + 2 * p.h - d.h * (c.kernel.h - 1) - 1) / s.h + 1;
   const std::int64_t Wo = (W + 2 * p.w - d.w * (c.kernel.w - 1) - 1) / s.w + 1;
@@ -62,9 +62,11 @@ void check_case(const Case& c) {
 void check_kernels(Case c) {
   for (const DepthwiseKernel kernel :
        {DepthwiseKernel::naive, DepthwiseKernel::direct, DepthwiseKernel::fft}) {
-    if (kernel == DepthwiseKernel::fft &&
-        (c.params.stride != Extent2d(1) || c.params.dilation != Extent2d(1)))
-      continue;
+    const bool dilated = c.params.dilation != Extent2d(1);
+    const bool direct_applies =
+        !dilated && (c.params.stride == Extent2d(1) || c.params.stride == Extent2d(2));
+    if (kernel == DepthwiseKernel::direct && !direct_applies) continue;
+    if (kernel == DepthwiseKernel::fft && (c.params.stride != Extent2d(1) || dilated)) continue;
     c.params.kernel = kernel;
     check_case(c);
   }
@@ -99,6 +101,9 @@ TEST_CASE("ops/depthwise_conv2d/other_padding") {
 TEST_CASE("ops/depthwise_conv2d/stride_and_dilation") {
   check_kernels({{3, 2, 9, 8}, 3, {.stride = 2, .padding = 1}});
   check_kernels({{2, 17, 14, 14}, 3, {.stride = 2, .padding = 1}, true});
+  check_kernels({{17, 3, 15, 31}, {7, 5}, {.stride = 2, .padding = {3, 2}}});
+  check_kernels({{2, 2, 9, 12}, {1, 2}, {.stride = 2, .padding = {0, 3}}, true});  // some phases have no tap
+  check_kernels({{2, 2, 3, 4}, 13, {.stride = 2, .padding = 6}});
   check_kernels({{2, 2, 11, 7}, {5, 7}, {.stride = {3, 2}, .padding = {2, 3}}});
   check_kernels({{2, 2, 11, 12}, 5, {.padding = 6, .dilation = 3}});
   check_kernels({{2, 2, 11, 12}, {3, 4}, {.stride = {1, 2}, .padding = {2, 3}, .dilation = {2, 1}}, true});

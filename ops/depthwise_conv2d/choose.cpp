@@ -1,0 +1,45 @@
+// Which kernel runs: a model of the cycles that each takes, fitted to measurements (README.md has them).
+#include "ops/depthwise_conv2d/correlation.h"
+#include "ops/depthwise_conv2d/fft_length.h"
+
+namespace replk {
+namespace {
+
+using cpu::FftLength;
+using cpu::FftShape;
+
+// Both count cycles for as many planes as a vector has lanes, on a core that starts one multiply-add of whole
+// vectors per cycle.
+double direct_cycles(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
+  constexpr double kPerProduct = 1.1, kPerPixel = 10;  // the latter to bring a pixel into lanes or back
+  const auto products = static_cast<double>(cpu::products(cpu::correlations_of(g, pass)));
+  return kPerProduct * products + kPerPixel * static_cast<double>(g.input.area() + g.output.area());
+}
+
+// Transforms of all rows that hold an image and of all columns, there and back; kernels are transformed once
+// for many samples, their gradient once for all.
+double fft_cycles(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
+  constexpr double kPerPoint = 2.85;  // and factor: lengths 14 to 72 are all within 10 % of it
+  const auto transform = [](const FftLength& length) {
+    double sum = 0;
+    for (const int factor : length.factors) sum += factor;
+    return kPerPoint * sum * static_cast<double>(length.value);
+  };
+  const FftShape shape(g);
+  const double columns = 2 * static_cast<double>(shape.w.value) * transform(shape.h);
+  const double plane = static_cast<double>(g.input.h + g.output.h) * transform(shape.w) + columns;
+  const double kernel = static_cast<double>(g.kernel.h) * transform(shape.w) + columns / 2;
+  const auto samples = static_cast<double>(g.batch);
+  return (plane + (pass == DepthwisePass::backward_weight ? kernel / samples : 0)) / 2;
+}
+
+}  // namespace
+
+DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
+  if (g.forced != DepthwiseKernel::automatic) return g.forced;
+  if (!cpu::depthwise_direct_applies(g)) return DepthwiseKernel::naive;
+  if (!cpu::depthwise_fft_applies(g)) return DepthwiseKernel::direct;
+  return fft_cycles(g, pass) < direct_cycles(g, pass) ? DepthwiseKernel::fft : DepthwiseKernel::direct;
+}
+
+}  // namespace replk
