@@ -171,8 +171,13 @@ void convolve(const Job<T>& job, const T* from, const T* spectra, T* to, bool ac
       const T* block = spectra + group * (job.pairs_channels ? 2 : 1) * job.layout.block_size();
       buffer.load(job.from(from, in, group, pair), in, in_corner);
       for (std::int64_t q = 0; q < job.shape.columns; ++q) {
+        const T* spectrum = block + q * job.layout.column_size();
+        if (!job.pairs_channels) {
+          buffer.multiply_columns(q, in.h, out.h, spectrum, kConjugated);
+          continue;
+        }
         buffer.load_columns(q, in.h);
-        multiply<kConjugated>(job, buffer, q, block + q * job.layout.column_size());
+        multiply<kConjugated>(job, buffer, q, spectrum);
         buffer.store_columns(q, out.h);
       }
       buffer.store(job.to(to, out, group, pair), out, out_corner, accumulate);

@@ -43,16 +43,30 @@ HWY_INLINE void dft4(D, ComplexVector<V>& x0, ComplexVector<V>& x1, ComplexVecto
   x3 = {hn::Sub(br, di), hn::Add(bi, dr)};
 }
 
-// The transform of length kFactor of x, in place and in natural order.
+// The transform of length kFactor of x, in place: frequency k at place k (for 6 at 3 k + 2 k mod 6, as
+// above).
 template <int kFactor, class D, class V = hn::Vec<D>>
-HWY_INLINE void dft(D d, ComplexVector<V>* HWY_RESTRICT x) {
+HWY_INLINE void dft([[maybe_unused]] D d, [[maybe_unused]] ComplexVector<V>* HWY_RESTRICT x) {
   using T = hn::TFromD<D>;
-  if constexpr (kFactor == 2) {
+  if constexpr (kFactor == 1) {
+    return;
+  } else if constexpr (kFactor == 2) {
     const ComplexVector<V> a = x[0], b = x[1];
     x[0] = {hn::Add(a.re, b.re), hn::Add(a.im, b.im)};
     x[1] = {hn::Sub(a.re, b.re), hn::Sub(a.im, b.im)};
   } else if constexpr (kFactor == 4) {
     dft4(d, x[0], x[1], x[2], x[3]);
+  } else if constexpr (kFactor == 6) {
+    // 2 and 3 by the prime-factor algorithm, like whole lengths, and in the same order.
+    ComplexVector<V> pairs[3][2] = {{x[0], x[3]}, {x[2], x[5]}, {x[4], x[1]}};
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; ++i) dft<2>(d, pairs[i]);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      ComplexVector<V> y[3] = {pairs[0][i], pairs[1][i], pairs[2][i]};
+      dft<3>(d, y);
+      x[3 * i] = y[0], x[(3 * i + 2) % 6] = y[1], x[(3 * i + 4) % 6] = y[2];
+    }
   } else if constexpr (kFactor == 8) {
     dft4(d, x[0], x[2], x[4], x[6]);
     dft4(d, x[1], x[3], x[5], x[7]);
@@ -101,63 +115,149 @@ HWY_INLINE void dft(D d, ComplexVector<V>* HWY_RESTRICT x) {
   }
 }
 
-// All transforms along one factor of the length. Element i has its real part at z + 2 i lanes + re, its
-// imaginary part at the other of the two vectors: exchanging them makes the transform an inverse one (without
-// the factor 1 / L).
-template <int kFactor, class D, class T = hn::TFromD<D>>
-HWY_NOINLINE void fft_pass(D d, T* z, std::int64_t length, bool inverse) {
-  constexpr std::int64_t kLanes = hn::MaxLanes(D());
-  const std::int64_t re = inverse ? kLanes : 0, im = kLanes - re, step = length / kFactor;
-  for (std::int64_t line = 0, begin = 0; line < step; ++line) {
-    std::int64_t places[kFactor];
-    ComplexVector<hn::Vec<D>> x[kFactor];
-    std::int64_t place = begin;
+// Where the elements of a transform lie: real part at z + i * step, imaginary part a vector further. Elements
+// from `count` on are zero when read and not kept when written.
+template <class T>
+struct Elements {
+  T* z;
+  std::int64_t step, count;
+};
+
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE ComplexVector<hn::Vec<D>> load_element(D d, Elements<T> from, std::int64_t i) {
+  if (i >= from.count) return {hn::Zero(d), hn::Zero(d)};
+  const T* z = from.z + i * from.step;
+  return {hn::Load(d, z), hn::Load(d, z + hn::MaxLanes(D()))};
+}
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void store_element(D d, ComplexVector<hn::Vec<D>> c, Elements<T> to, std::int64_t i) {
+  if (i >= to.count) return;
+  T* z = to.z + i * to.step;
+  hn::Store(c.re, d, z);
+  hn::Store(c.im, d, z + hn::MaxLanes(D()));
+}
+template <class V>
+HWY_INLINE ComplexVector<V> exchanged_if(bool inverse, ComplexVector<V> c) {
+  return inverse ? ComplexVector<V>{c.im, c.re} : c;
+}
+
+// The kFactor places of one line along a factor of the length.
+template <int kFactor>
+struct LinePlaces {
+  std::int64_t place[kFactor];
+  HWY_INLINE LinePlaces(std::int64_t begin, std::int64_t length) {
 #pragma GCC unroll 9
     for (int j = 0; j < kFactor; ++j) {
-      places[j] = 2 * kLanes * place;
-      x[j] = {hn::Load(d, z + places[j] + re), hn::Load(d, z + places[j] + im)};
-      place += step;
-      if (place >= length) place -= length;
+      place[j] = begin;
+      begin += length / kFactor;
+      if (begin >= length) begin -= length;
     }
-    dft<kFactor>(d, x);
-#pragma GCC unroll 9
-    for (int j = 0; j < kFactor; ++j) {
-      hn::Store(x[j].re, d, z + places[j] + re);
-      hn::Store(x[j].im, d, z + places[j] + im);
-    }
+  }
+};
+
+// Calls f(places) for every line along a factor.
+template <int kFactor, class F>
+HWY_INLINE void for_lines(std::int64_t length, const F& f) {
+  for (std::int64_t line = 0, begin = 0; line < length / kFactor; ++line) {
+    f(LinePlaces<kFactor>(begin, length).place);
     begin += kFactor;
     if (begin >= length) begin -= length;
   }
 }
 
-// The transform of `length.value` complex vectors at z, in place; the inverse is not scaled.
+// All transforms along one factor of the length. An inverse transform (without the factor 1 / L) is one with
+// real and imaginary parts exchanged before and after.
+template <int kFactor, class D, class T = hn::TFromD<D>>
+HWY_NOINLINE void fft_pass(D d, std::int64_t length, bool inverse, Elements<T> from, Elements<T> to) {
+  for_lines<kFactor>(
+      length, [&](const std::int64_t* place) HWY_ATTR __attribute__((always_inline)) {
+        ComplexVector<hn::Vec<D>> x[kFactor];
+#pragma GCC unroll 9
+        for (int j = 0; j < kFactor; ++j) x[j] = exchanged_if(inverse, load_element(d, from, place[j]));
+        dft<kFactor>(d, x);
+#pragma GCC unroll 9
+        for (int j = 0; j < kFactor; ++j) store_element(d, exchanged_if(inverse, x[j]), to, place[j]);
+      });
+}
+
+// The last pass of a transform, the product with a spectrum and the first pass of the inverse transform, in
+// place. Place i meets spectrum element i, or with `mirrored` element -i; its imaginary part times `sign`.
+template <int kFactor, class D, class T = hn::TFromD<D>>
+HWY_NOINLINE void fft_product_pass(D d, std::int64_t length, Elements<T> z, const T* spectrum, bool mirrored,
+                                   T sign) {
+  const auto sign_of_im = hn::Set(d, sign);
+  for_lines<kFactor>(
+      length, [&](const std::int64_t* place) HWY_ATTR __attribute__((always_inline)) {
+        ComplexVector<hn::Vec<D>> x[kFactor];
+#pragma GCC unroll 9
+        for (int j = 0; j < kFactor; ++j) x[j] = load_element(d, z, place[j]);
+        dft<kFactor>(d, x);
+#pragma GCC unroll 9
+        for (int j = 0; j < kFactor; ++j) {
+          const std::int64_t i = mirrored && place[j] ? length - place[j] : place[j];
+          const T* g = spectrum + i * 2 * hn::MaxLanes(D());
+          const auto re = hn::Load(d, g), im = hn::Mul(sign_of_im, hn::Load(d, g + hn::MaxLanes(D())));
+          // Real and imaginary part already exchanged, for the inverse.
+          x[j] = {hn::MulAdd(x[j].im, re, hn::Mul(x[j].re, im)),
+                  hn::NegMulAdd(x[j].im, im, hn::Mul(x[j].re, re))};
+        }
+        dft<kFactor>(d, x);
+#pragma GCC unroll 9
+        for (int j = 0; j < kFactor; ++j) store_element(d, exchanged_if(true, x[j]), z, place[j]);
+      });
+}
+
+// Calls f(integral constant) with a factor of a length.
+template <class F>
+HWY_INLINE void with_factor(int factor, const F& f) {
+  switch (factor) {
+    case 1:
+      return f(std::integral_constant<int, 1>());
+    case 2:
+      return f(std::integral_constant<int, 2>());
+    case 3:
+      return f(std::integral_constant<int, 3>());
+    case 4:
+      return f(std::integral_constant<int, 4>());
+    case 5:
+      return f(std::integral_constant<int, 5>());
+    case 6:
+      return f(std::integral_constant<int, 6>());
+    case 7:
+      return f(std::integral_constant<int, 7>());
+    case 8:
+      return f(std::integral_constant<int, 8>());
+    default:
+      return f(std::integral_constant<int, 9>());
+  }
+}
+
+// The transform of `from` by way of `work` (all of it) to `to`; the inverse is not scaled.
 template <class D, class T = hn::TFromD<D>>
-HWY_INLINE void fft(D d, T* z, const FftLength& length, bool inverse) {
-  for (const int factor : length.factors) switch (factor) {
-      case 2:
-        fft_pass<2>(d, z, length.value, inverse);
-        break;
-      case 3:
-        fft_pass<3>(d, z, length.value, inverse);
-        break;
-      case 4:
-        fft_pass<4>(d, z, length.value, inverse);
-        break;
-      case 5:
-        fft_pass<5>(d, z, length.value, inverse);
-        break;
-      case 7:
-        fft_pass<7>(d, z, length.value, inverse);
-        break;
-      case 8:
-        fft_pass<8>(d, z, length.value, inverse);
-        break;
-      case 9:
-        fft_pass<9>(d, z, length.value, inverse);
-        break;
-      default:
-        break;
-    }
+HWY_INLINE void fft(D d, const FftLength& length, bool inverse, Elements<T> from, Elements<T> work,
+                    Elements<T> to) {
+  const std::size_t last = length.factors.size() - 1;
+  for (std::size_t i = 0; i <= last; ++i)
+    with_factor(length.factors[i], [&]<int kFactor>(std::integral_constant<int, kFactor>) {
+      fft_pass<kFactor>(d, length.value, inverse, i == 0 ? from : work, i == last ? to : work);
+    });
+}
+
+// The same, times a spectrum, and transformed back: see fft_product_pass.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void fft_product(D d, const FftLength& length, Elements<T> from, Elements<T> work, Elements<T> to,
+                            const T* spectrum, bool mirrored, T sign) {
+  const std::size_t last = length.factors.size() - 1;
+  const auto pass = [&](std::size_t i, bool inverse, Elements<T> in, Elements<T> out) {
+    with_factor(length.factors[i], [&]<int kFactor>(std::integral_constant<int, kFactor>) {
+      fft_pass<kFactor>(d, length.value, inverse, in, out);
+    });
+  };
+  for (std::size_t i = 0; i < last; ++i) pass(i, false, i == 0 ? from : work, work);
+  with_factor(length.factors[last], [&]<int kFactor>(std::integral_constant<int, kFactor>) {
+    fft_product_pass<kFactor>(d, length.value, work, spectrum, mirrored, sign);
+  });
+  for (std::size_t i = 0; i < last; ++i) pass(i, true, work, i + 1 == last ? to : work);
 }
 
 }  // namespace replk::cpu::HWY_NAMESPACE

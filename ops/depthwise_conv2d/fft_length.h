@@ -28,7 +28,7 @@ template <int N>
 inline const Roots<N> kRoots;
 inline constexpr double kHalfRoot = std::numbers::sqrt2 / 2;
 
-/// A length and its coprime factors: at most one power of 2 up to 8, one of 3 up to 9, 5 and 7.
+/// A length and its coprime factors: at most one power of 2 up to 8, one of 3 up to 9 (or 6), 5 and 7.
 struct FftLength {
   static constexpr std::int64_t kLongest = 8 * 9 * 5 * 7;
 
@@ -46,8 +46,11 @@ struct FftLength {
             const std::int64_t value = std::int64_t{two} * three * five * seven;
             if (value < at_least || value >= best.value) continue;
             best = {value, {}};
-            for (const int factor : {two, three, five, seven})
+            const bool six = two == 2 && three == 3;  // one pass instead of two
+            for (const int factor : {six ? 6 : two, six ? 1 : three, five, seven})
               if (factor > 1) best.factors.push_back(factor);
+            // A first and a last pass, so that either has only its own end to care for.
+            while (best.factors.size() < 2) best.factors.insert(best.factors.begin(), 1);
           }
     return best;
   }

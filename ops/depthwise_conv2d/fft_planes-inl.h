@@ -85,17 +85,13 @@ class PlaneBuffer {
   void load(const PlanePair<const T>& planes, Extent2d size, const std::vector<std::int64_t>& corner) {
     planes_to_lanes(D(), planes.a, size.h * size.w, corner.data(), data_);
     planes_to_lanes(D(), planes.b, size.h * size.w, corner.data(), data_ + kLanes);
-    for (std::int64_t i = 0; i < size.h; ++i) {
-      T* line = data_ + i * row_size();
-      std::fill(line + size.w * 2 * kLanes, line + row_size(), T(0));
-      fft(D(), line, shape_.w, false);
-    }
+    for (std::int64_t i = 0; i < size.h; ++i) transform_row(i, size.w, false);
   }
 
   // Rows back, and the corner to planes.
   void store(const PlanePair<T>& planes, Extent2d size, const std::vector<std::int64_t>& corner,
              bool accumulate) {
-    for (std::int64_t i = 0; i < size.h; ++i) fft(D(), data_ + i * row_size(), shape_.w, true);
+    for (std::int64_t i = 0; i < size.h; ++i) transform_row(i, size.w, true);
     lanes_to_planes(D(), data_, corner.data(), planes.a, size.h * size.w, accumulate);
     lanes_to_planes(D(), data_ + kLanes, corner.data(), planes.b, size.h * size.w, accumulate);
   }
@@ -103,27 +99,33 @@ class PlaneBuffer {
   std::int64_t partner(std::int64_t q) const { return q ? shape_.w.value - q : 0; }
   bool alone(std::int64_t q) const { return partner(q) == q; }
 
-  // Columns q and -q of the first `rows` rows, zeros below, transformed.
+  // Row i in place; of its pixels only the first `width` are not zero, or are wanted of the inverse.
+  void transform_row(std::int64_t i, std::int64_t width, bool inverse) {
+    T* line = row(i);
+    const Elements<T> all{line, 2 * kLanes, shape_.w.value};
+    const Elements<T> some{line, 2 * kLanes, width};
+    fft(D(), shape_.w, inverse, inverse ? all : some, all, inverse ? some : all);
+  }
+
+  // Columns q and -q of the first `rows` rows, zeros below, transformed into column(0) and column(1).
   void load_columns(std::int64_t q, std::int64_t rows) {
-    for (int which = 0; which < (alone(q) ? 1 : 2); ++which) {
-      const T* from = data_ + (which ? partner(q) : q) * 2 * kLanes;
-      T* to = column(which);
-      for (std::int64_t i = 0; i < rows; ++i)
-        store_complex(load_complex(from + i * row_size()), to + i * 2 * kLanes);
-      std::fill(to + rows * 2 * kLanes, to + shape_.h.value * 2 * kLanes, T(0));
-      fft(D(), to, shape_.h, false);
-    }
+    for (int which = 0; which < (alone(q) ? 1 : 2); ++which)
+      fft(D(), shape_.h, false, rows_of(q, which, rows), work(which), work(which));
   }
 
   // The pair of columns transformed back, its first `rows` rows into the planes.
   void store_columns(std::int64_t q, std::int64_t rows) {
-    for (int which = 0; which < (alone(q) ? 1 : 2); ++which) {
-      T* from = column(which);
-      fft(D(), from, shape_.h, true);
-      T* to = data_ + (which ? partner(q) : q) * 2 * kLanes;
-      for (std::int64_t i = 0; i < rows; ++i)
-        store_complex(load_complex(from + i * 2 * kLanes), to + i * row_size());
-    }
+    for (int which = 0; which < (alone(q) ? 1 : 2); ++which)
+      fft(D(), shape_.h, true, work(which), work(which), rows_of(q, which, rows));
+  }
+
+  // Columns q and -q transformed, multiplied with the spectrum of a real kernel of which `spectrum` is column
+  // q (or with its conjugate), and transformed back.
+  void multiply_columns(std::int64_t q, std::int64_t rows_in, std::int64_t rows_out, const T* spectrum,
+                        bool conjugated) {
+    for (int which = 0; which < (alone(q) ? 1 : 2); ++which)
+      fft_product(D(), shape_.h, rows_of(q, which, rows_in), work(which), rows_of(q, which, rows_out),
+                  spectrum, which == 1, (which == 1) != conjugated ? T(-1) : T(1));
   }
 
   // Calls f(row of k, offset of z(k), offset of z(-k)) for every pair k, -k of the pair of columns at hand;
@@ -143,6 +145,10 @@ class PlaneBuffer {
 
  private:
   std::int64_t row_size() const { return shape_.w.value * 2 * kLanes; }
+  Elements<T> rows_of(std::int64_t q, int which, std::int64_t rows) {
+    return {data_ + (which ? partner(q) : q) * 2 * kLanes, row_size(), rows};
+  }
+  Elements<T> work(int which) { return {column(which), 2 * kLanes, shape_.h.value}; }
 
   const FftShape& shape_;
   Tensor memory_;

@@ -44,7 +44,7 @@ class SpectrumLayout {
         planes_to_lanes(D(), kernels.a, g_.taps(), places.data(), buffer.data());
         planes_to_lanes(D(), kernels.b, g_.taps(), places.data(), buffer.data() + kLanes);
         for (std::int64_t u = 0; u < g_.kernel.h; ++u)
-          fft(D(), buffer.row(g_.padding.h - u), shape_.w, false);
+          buffer.transform_row(g_.padding.h - u, shape_.w.value, false);
         for (std::int64_t q = 0; q < shape_.columns; ++q) separate(buffer, q, scale / 2, spectra, pair);
       }
     });
@@ -62,7 +62,8 @@ class SpectrumLayout {
           combine(buffer, q, scale, spectra, parts, pair);
           buffer.store_columns(q, shape_.h.value);
         }
-        for (std::int64_t u = 0; u < g_.kernel.h; ++u) fft(D(), buffer.row(u - g_.padding.h), shape_.w, true);
+        for (std::int64_t u = 0; u < g_.kernel.h; ++u)
+          buffer.transform_row(u - g_.padding.h, shape_.w.value, true);
         const PlanePair<T> kernels = kernels_of(dweight, static_cast<T*>(nullptr), pair);
         lanes_to_planes(D(), buffer.data(), places.data(), kernels.a, g_.taps(), accumulate);
         lanes_to_planes(D(), buffer.data() + kLanes, places.data(), kernels.b, g_.taps(), accumulate);
