@@ -15,23 +15,22 @@ void assign(Parameter& parameter, const std::vector<double>& values) {
 
 ConvBn::ConvBn(Options options)
     : options_(options),
-      conv_(add_child("conv", std::make_shared<Conv2d>(Conv2dOptions{.in_channels = options.in_channels,
-                                                                     .out_channels = options.out_channels,
-                                                                     .kernel = options.kernel,
-                                                                     .stride = options.stride,
-                                                                     .padding = options.kernel / 2,
-                                                                     .groups = options.groups,
-                                                                     .bias = !options.bn}))) {
+      conv_(add_child("conv", std::make_shared<Conv2d>(Conv2dOptions{
+                                  .in_channels = options.in_channels,
+                                  .out_channels = options.out_channels,
+                                  .kernel = options.kernel,
+                                  .stride = options.stride,
+                                  .padding = options.kernel / 2,
+                                  .groups = options.groups,
+                                  .bias = !options.bn,
+                                  .activation = options.bn ? Activation::none : options.activation}))) {
   if (options.bn)
     bn_ = add_child("bn", std::make_shared<BatchNorm2d>(options.out_channels, options.activation));
 }
 
 Variable ConvBn::forward(const Variable& x) {
   const Variable y = (*conv_)(x);
-  if (bn_) return (*bn_)(y);
-  return options_.activation == Activation::relu   ? relu(y)
-         : options_.activation == Activation::gelu ? gelu(y)
-                                                   : y;
+  return bn_ ? (*bn_)(y) : y;
 }
 
 ConvBn::Fused ConvBn::fused() const {
@@ -62,6 +61,7 @@ void ConvBn::fold(const BatchNorm2d* before) {
   const DType dtype = conv_->weight().data.dtype();
   Conv2dOptions options = conv_->options();
   options.bias = true;
+  options.activation = options_.activation;
   remove_child("conv");
   remove_child("bn");
   bn_ = nullptr;

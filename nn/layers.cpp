@@ -4,6 +4,7 @@
 
 #include "core/random.h"
 #include "nn/init.h"
+#include "ops/activations/activations.h"
 #include "ops/batch_norm2d/batch_norm2d.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/depthwise_conv2d/depthwise_conv2d.h"
@@ -32,21 +33,25 @@ bool Conv2d::depthwise() const {
 Variable Conv2d::forward(const Variable& x) {
   const Variable bias = bias_ ? Variable(*bias_) : Variable();
   if (depthwise())
-    return depthwise_conv2d(x, weight_, bias,
-                            {.stride = options_.stride,
-                             .padding = options_.padding,
-                             .dilation = options_.dilation,
-                             .prepared = &prepared_});
-  return conv2d(x, weight_, bias,
-                {.stride = options_.stride,
-                 .padding = options_.padding,
-                 .dilation = options_.dilation,
-                 .groups = options_.groups});
+    return activate(depthwise_conv2d(x, weight_, bias,
+                                     {.stride = options_.stride,
+                                      .padding = options_.padding,
+                                      .dilation = options_.dilation,
+                                      .prepared = &prepared_}),
+                    options_.activation);
+  Conv2dParams params{.stride = options_.stride,
+                      .padding = options_.padding,
+                      .dilation = options_.dilation,
+                      .groups = options_.groups};
+  if (Tape::current()) return activate(conv2d(x, weight_, bias, params), options_.activation);
+  params.activation = options_.activation;
+  return conv2d(x, weight_, bias, params);
 }
 
 std::string Conv2d::describe() const {
   std::string text = depthwise() ? str("depth-wise ", options_.kernel) : str("conv ", options_.kernel);
   if (options_.stride != Extent2d(1)) text += str(" stride ", options_.stride.h);
+  if (options_.activation != Activation::none) text += str(", ", name_of(options_.activation));
   return text;
 }
 

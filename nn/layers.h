@@ -15,10 +15,12 @@ struct Conv2dOptions {
   Extent2d dilation = 1;
   std::int64_t groups = 1;
   bool bias = false;
+  Activation activation = Activation::none;  // of the result
 };
 
 /// conv2d, or depthwise_conv2d where every channel has a kernel of its own (groups = in = out channels).
-/// Parameters: weight (out, in / groups, kh, kw), bias (out).
+/// Parameters: weight (out, in / groups, kh, kw), bias (out). The activation is part of conv2d where no tape
+/// records, otherwise an operator of its own.
 class Conv2d : public Module {
  public:
   explicit Conv2d(Conv2dOptions options);

@@ -37,4 +37,16 @@ Variable sigmoid(const Variable& x) {
   });
 }
 
+Variable activate(const Variable& x, Activation activation) {
+  switch (activation) {
+    case Activation::relu:
+      return relu(x);
+    case Activation::gelu:
+      return gelu(x);
+    case Activation::none:
+      break;
+  }
+  return x;
+}
+
 }  // namespace replk

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/tape.h"
+#include "ops/primitives/activation.h"
 
 namespace replk {
 
@@ -27,6 +28,9 @@ Variable gelu(const Variable& x);
 ///
 /// x, y of any shape, f32 or f64. Saves y. NaN stays NaN. Throws Error for other dtypes. Source: own.
 Variable sigmoid(const Variable& x);
+
+/// relu(x) or gelu(x); x itself for Activation::none.
+Variable activate(const Variable& x, Activation activation);
 
 namespace cpu {
 void relu_forward(const Tensor& x, Tensor& y);

@@ -59,6 +59,9 @@ bool Conv2dGeometry::pointwise() const {
 
 Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias, Conv2dParams params) {
   const auto g = Conv2dGeometry::of(x.data(), weight.data(), bias.data(), params);
+  check(params.activation == Activation::none || !Tape::current(),
+        "conv2d: no gradient is known through the ", name_of(params.activation),
+        " of its params, and a tape records. Apply it to the result instead.");
   Tensor y = Tensor::empty(g.output_shape(), x.data().dtype(), x.data().device());
   const char* name = g.pointwise() ? "conv2d_1x1" : "conv2d";
   dispatch(name, y.device(), [&] { cpu::conv2d_forward(g, x.data(), weight.data(), bias.data(), y); });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/tape.h"
+#include "ops/primitives/activation.h"
 
 namespace replk {
 
@@ -10,6 +11,7 @@ struct Conv2dParams {
   Extent2d padding = 0;
   Extent2d dilation = 1;
   std::int64_t groups = 1;
+  Activation activation = Activation::none;  // of the result, where no tape records
 };
 
 /// y[o, n, ho, wo] = sum over c, i, j of x[g + c, n, ho * sh - ph + i * dh, wo * sw - pw + j * dw]
@@ -19,7 +21,10 @@ struct Conv2dParams {
 ///
 /// x (in, N, H, W), weight (out, in / groups, kh, kw), bias (out,) or absent; y (out, N, Ho, Wo) with
 /// Ho = (H + 2 ph - dh (kh - 1) - 1) / sh + 1, likewise Wo. f32, f64.
-/// Saves x and weight (no copies). Throws Error when a shape, parameter or dtype does not fit.
+/// With an activation y is activation(the above), in the same pass. There is no gradient through it: training
+/// needs the activation as an operator of its own (or in the batch norm that comes between).
+/// Saves x and weight (no copies). Throws Error when a shape, parameter or dtype does not fit, and for an
+/// activation while a tape records.
 /// Source: own. For depth-wise convolutions `depthwise_conv2d` is the fast one.
 Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias = {},
                 Conv2dParams params = {});
@@ -45,7 +50,7 @@ struct Conv2dGeometry {
 };
 
 namespace cpu {
-/// `bias` may be undefined.
+/// y with bias, which may be undefined, and activation.
 void conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     Tensor& y);
 void conv2d_backward_input(const Conv2dGeometry& g, const Tensor& weight, const Tensor& dy, GradTarget dx);

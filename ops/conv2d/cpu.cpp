@@ -48,11 +48,9 @@ void forward_blocks(const Conv2dGeometry& g, const T* x, const T* weight, const 
     T* to = Group<T>{g, index}.rows(y, begin);
     Tensor block = scratch<T>(g.taps() * (end - begin));
     im2col(windows, g.group_in(), begin, end, in.map(x), block.data<T>());
-    if (bias)
-      for (std::int64_t o = 0; o < g.group_out(); ++o)
-        std::fill_n(to + o * g.columns(), end - begin, bias[index * g.group_out() + o]);
     gemm(g.group_out(), end - begin, g.taps(), Matrix<const T>{in.weights(weight), g.taps()},
-         Matrix<const T>{block.data<T>(), end - begin}, Matrix<T>{to, g.columns()}, bias != nullptr);
+         Matrix<const T>{block.data<T>(), end - begin}, Matrix<T>{to, g.columns()},
+         /*accumulate=*/false, {bias ? bias + index * g.group_out() : nullptr, g.params.activation});
   });
 }
 
@@ -136,12 +134,9 @@ void conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& weig
     const T* b = bias.defined() ? bias.data<T>() : nullptr;
     T* to = y.data<T>();
     if (!g.pointwise()) return forward_blocks(g, x.data<T>(), weight.data<T>(), b, to);
-    if (b)
-      parallel_for(g.out_channels, 1, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t o = begin; o < end; ++o) std::fill_n(to + o * g.columns(), g.columns(), b[o]);
-      });
     gemm(g.out_channels, g.columns(), g.in_channels, Matrix<const T>{weight.data<T>(), g.in_channels},
-         Matrix<const T>{x.data<T>(), g.columns()}, Matrix<T>{to, g.columns()}, b != nullptr);
+         Matrix<const T>{x.data<T>(), g.columns()}, Matrix<T>{to, g.columns()},
+         /*accumulate=*/false, {b, g.params.activation});
   });
 }
 

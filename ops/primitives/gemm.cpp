@@ -54,6 +54,12 @@ Matrix<T> corner(Matrix<T> x, std::int64_t row, std::int64_t column) {
   return {x.data + row * x.stride + column, x.stride, x.transposed};
 }
 
+template <class T>
+GemmEpilogue<T> from_row(GemmEpilogue<T> epilogue, std::int64_t row) {
+  if (epilogue.bias) epilogue.bias += row;
+  return epilogue;
+}
+
 void set_zero(std::int64_t m, std::int64_t n, Matrix<float> c) {
   for (std::int64_t i = 0; i < m; ++i) std::fill_n(c.data + i * c.stride, n, 0.0f);
 }
@@ -68,9 +74,9 @@ bool better_transposed(std::int64_t m, std::int64_t n, std::int64_t k, bool a_tr
 }  // namespace
 
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const float> a, Matrix<const float> b,
-          Matrix<float> c, bool accumulate) {
+          Matrix<float> c, bool accumulate, GemmEpilogue<float> epilogue) {
   if (m == 0 || n == 0) return;
-  if (better_transposed(m, n, k, a.transposed, b.transposed)) {  // C^T = B^T A^T
+  if (epilogue.empty() && better_transposed(m, n, k, a.transposed, b.transposed)) {  // C^T = B^T A^T
     Tensor turned = Tensor::empty({n, m});
     float* from = turned.data<float>();
     gemm(n, m, k, {b.data, b.stride}, {a.data, a.stride, true}, {from, m}, false);
@@ -85,7 +91,7 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const float> a,
   }
   if (k == 0) {
     if (!accumulate) set_zero(m, n, c);
-    return;
+    return gemm_finish(m, n, c, epilogue);
   }
   const Plan plan(m, n, k);
   const std::int64_t tiles = plan.tiles_m * plan.tiles_n;
@@ -99,22 +105,29 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const float> a,
     const Matrix<float> to = part == 0 ? c : Matrix<float>{partial + (part - 1) * m * n, n};
     gemm_packed_block({std::min(plan.rows, m - row), std::min(plan.columns, n - column),
                        std::min(plan.depth, k - begin), corner(a, row, begin), corner(b, begin, column),
-                       corner(to, row, column), accumulate && part == 0});
+                       corner(to, row, column), accumulate && part == 0,
+                       plan.parts == 1 ? from_row(epilogue, row) : GemmEpilogue<float>{}});
   });
   if (plan.parts == 1) return;
   parallel_for(m, kSumGrain / (n * plan.parts) + 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i)
+    for (std::int64_t i = begin; i < end; ++i) {
       for (std::int64_t part = 1; part < plan.parts; ++part) {
         const float* from = partial + ((part - 1) * m + i) * n;
         float* to = c.data + i * c.stride;
         for (std::int64_t j = 0; j < n; ++j) to[j] += from[j];
       }
+      if (!epilogue.empty()) gemm_finish(1, n, corner(c, i, 0), from_row(epilogue, i));
+    }
   });
 }
 
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const double> a, Matrix<const double> b,
-          Matrix<double> c, bool accumulate) {
+          Matrix<double> c, bool accumulate, GemmEpilogue<double> epilogue) {
   gemm_eigen<double>(m, n, k, a, b, c, accumulate);
+  if (epilogue.empty()) return;
+  parallel_for(m, kSumGrain / (n + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
+    gemm_finish(end - begin, n, corner(c, begin, 0), from_row(epilogue, begin));
+  });
 }
 
 }  // namespace replk::cpu

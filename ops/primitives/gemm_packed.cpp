@@ -29,6 +29,9 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "ops/primitives/activation-inl.h"
+#include "ops/primitives/simd_row-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace replk::cpu::HWY_NAMESPACE {
 namespace {
@@ -247,10 +250,26 @@ void edge_tile(Tile kernel, std::int64_t depth, Rows a, const float* b, float* c
     }
 }
 
+// C = activation(C + bias).
+template <class T>
+void finish(std::int64_t rows, std::int64_t columns, Matrix<T> c, const GemmEpilogue<T>& epilogue) {
+  const hn::ScalableTag<T> d;
+  visit_activation(epilogue.activation, [&]<class F>(F) {
+    for (std::int64_t i = 0; i < rows; ++i) {
+      T* row = c.data + i * c.stride;
+      const auto bias = hn::Set(d, epilogue.bias ? epilogue.bias[i] : T{0});
+      for_each_vector(d, columns, [&](std::int64_t j, std::int64_t count) HWY_ATTR {
+        store_up_to(d, F::value(d, hn::Add(load_up_to(d, row + j, count), bias)), row + j, count);
+      });
+    }
+  });
+}
+
 // The panels [first, last) of B, packed in b, with all of A.
 void multiply(const GemmBlock& g, const Piece& piece, std::int64_t first, std::int64_t last,
               const float* packed_a, const float* b) {
   const bool accumulate = g.accumulate || piece.begin > 0;
+  const bool finishes = !g.epilogue.empty() && piece.begin + piece.depth == g.depth;
   std::int64_t index = 0;
   for (std::int64_t i = 0; i < g.rows; i += kRows) {
     const std::int64_t height = HWY_MIN(kRows, g.rows - i);
@@ -266,6 +285,9 @@ void multiply(const GemmBlock& g, const Piece& piece, std::int64_t first, std::i
         kernel(piece.depth, a, panel, to, g.c.stride, accumulate, ahead);
       else
         edge_tile(kernel, piece.depth, a, panel, to, g.c.stride, height, width, accumulate, ahead);
+      if (finishes)
+        finish<float>(height, width, {to, g.c.stride},
+                      {g.epilogue.bias ? g.epilogue.bias + i : nullptr, g.epilogue.activation});
     }
   }
 }
@@ -291,6 +313,14 @@ void run_block(const GemmBlock& g) {
   }
 }
 
+void finish_f32(std::int64_t rows, std::int64_t columns, Matrix<float> c, GemmEpilogue<float> epilogue) {
+  finish(rows, columns, c, epilogue);
+}
+
+void finish_f64(std::int64_t rows, std::int64_t columns, Matrix<double> c, GemmEpilogue<double> epilogue) {
+  finish(rows, columns, c, epilogue);
+}
+
 }  // namespace
 }  // namespace replk::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -298,6 +328,17 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace replk::cpu {
 HWY_EXPORT(run_block);
+HWY_EXPORT(finish_f32);
+HWY_EXPORT(finish_f64);
+
 void gemm_packed_block(const GemmBlock& block) { HWY_DYNAMIC_DISPATCH(run_block)(block); }
+
+void gemm_finish(std::int64_t rows, std::int64_t columns, Matrix<float> c, GemmEpilogue<float> epilogue) {
+  HWY_DYNAMIC_DISPATCH(finish_f32)(rows, columns, c, epilogue);
+}
+
+void gemm_finish(std::int64_t rows, std::int64_t columns, Matrix<double> c, GemmEpilogue<double> epilogue) {
+  HWY_DYNAMIC_DISPATCH(finish_f64)(rows, columns, c, epilogue);
+}
 }  // namespace replk::cpu
 #endif  // HWY_ONCE

@@ -12,6 +12,7 @@ struct GemmBlock {
   Matrix<const float> a, b;
   Matrix<float> c;
   bool accumulate;
+  GemmEpilogue<float> epilogue;  // its bias is that of the first row
 };
 
 /// Products that are summed in registers before C is touched; A and B are packed in pieces of that depth.
@@ -19,5 +20,9 @@ inline constexpr std::int64_t kGemmDepth = 256;
 
 /// Computes a block on the calling thread with the widest vectors this processor has.
 void gemm_packed_block(const GemmBlock& block);
+
+/// The epilogue alone, on the calling thread, where C is complete only after the product.
+void gemm_finish(std::int64_t rows, std::int64_t columns, Matrix<float> c, GemmEpilogue<float> epilogue);
+void gemm_finish(std::int64_t rows, std::int64_t columns, Matrix<double> c, GemmEpilogue<double> epilogue);
 
 }  // namespace replk::cpu

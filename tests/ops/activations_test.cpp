@@ -18,7 +18,7 @@ namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
-struct Activation {
+struct Function {
   const char* name;
   Variable (*op)(const Variable&);
   double (*value)(double);  // in double, well below half an ulp of f32 for every x
@@ -29,18 +29,18 @@ double phi(double x) { return std::exp(-x * x / 2) / std::sqrt(2 * M_PI); }
 double cdf(double x) { return std::erfc(-x / std::sqrt(2.0)) / 2; }
 double logistic(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
 
-const Activation kRelu{"relu", relu, [](double x) { return x > 0 ? x : 0; },
-                       [](double x) { return x > 0 ? 1.0 : 0.0; }};
-const Activation kRelu6{"relu6", relu6, [](double x) { return x < 0   ? 0
-                                                              : x > 6 ? 6
-                                                                      : x; },
-                        [](double x) { return x > 0 && x < 6 ? 1.0 : 0.0; }};
-const Activation kGelu{"gelu", gelu, [](double x) { return x * cdf(x); },
-                       [](double x) { return cdf(x) + x * phi(x); }};
-const Activation kSigmoid{"sigmoid", sigmoid, logistic, [](double x) { return logistic(x) * logistic(-x); }};
+const Function kRelu{"relu", relu, [](double x) { return x > 0 ? x : 0; },
+                     [](double x) { return x > 0 ? 1.0 : 0.0; }};
+const Function kRelu6{"relu6", relu6, [](double x) { return x < 0   ? 0
+                                                            : x > 6 ? 6
+                                                                    : x; },
+                      [](double x) { return x > 0 && x < 6 ? 1.0 : 0.0; }};
+const Function kGelu{"gelu", gelu, [](double x) { return x * cdf(x); },
+                     [](double x) { return cdf(x) + x * phi(x); }};
+const Function kSigmoid{"sigmoid", sigmoid, logistic, [](double x) { return logistic(x) * logistic(-x); }};
 
 // Inputs on both sides of each corner but not within a difference step of it.
-Tensor inputs_of(const Shape& shape, const Activation& a) {
+Tensor inputs_of(const Shape& shape, const Function& a) {
   Tensor x = random_tensor(shape, 1, a.op == relu6 ? -4 : -3, a.op == relu6 ? 10 : 3);
   double* values = x.data<double>();
   for (std::int64_t i = 0; i < x.numel(); ++i)
@@ -49,7 +49,7 @@ Tensor inputs_of(const Shape& shape, const Activation& a) {
   return x;
 }
 
-OpCase activation_case(const Shape& shape, const Activation& a) {
+OpCase activation_case(const Shape& shape, const Function& a) {
   return {.name = str(a.name, " ", shape),
           .inputs = {inputs_of(shape, a)},
           .op = [op = a.op](const auto& in) { return op(in[0]); },
@@ -66,7 +66,7 @@ struct Curve {
   std::vector<float> y, slope;
 };
 
-Curve curve(const Activation& a, const std::vector<float>& x) {
+Curve curve(const Function& a, const std::vector<float>& x) {
   const auto n = static_cast<std::int64_t>(x.size());
   Tape tape;
   const Variable in = tape.watch(Tensor::of(x, {n}));
@@ -103,7 +103,7 @@ std::vector<float> sweep() {
 
 TEST_CASE("ops/activations/check_op") {
   for_each_instruction_set([] {
-    for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid})
+    for (const Function* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid})
       for (const Shape& shape :
            {Shape{3, 2, 4, 5}, Shape{1, 1, 1, 1}, Shape{1, 1, 5, 3}, Shape{37}, Shape{8, 4, 33, 31}})
         check_op(activation_case(shape, *a));
@@ -115,7 +115,7 @@ TEST_CASE("ops/activations/tails") {
   for_each_instruction_set([] {
     const Tensor all = random_tensor({70}, 3, -8, 8, DType::f32);
     const std::vector<float> x(all.data<float>(), all.data<float>() + 70);
-    for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid}) {
+    for (const Function* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid}) {
       const Curve whole = curve(*a, x);
       for (std::size_t n = 0; n <= 70; ++n) {
         const Curve part = curve(*a, {x.begin(), x.begin() + static_cast<std::ptrdiff_t>(n)});
@@ -143,7 +143,7 @@ TEST_CASE("ops/activations/infinite_and_nan") {
   for_each_instruction_set([] {
     const auto inf = static_cast<float>(kInf);
     const std::vector<float> x{-inf, inf, std::nanf("")};
-    for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid}) {
+    for (const Function* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid}) {
       INFO(a->name);
       const Curve c = curve(*a, x);
       CHECK(c.y[0] == 0);
@@ -163,7 +163,7 @@ TEST_CASE("ops/activations/infinite_and_nan") {
 TEST_CASE("ops/activations/accuracy") {
   for_each_instruction_set([] {
     struct Bound {
-      const Activation* activation;
+      const Function* activation;
       double value, slope;        // in units of the last place
       double (*floor)(double x);  // below this size of the slope its error is absolute
     };
@@ -193,6 +193,13 @@ TEST_CASE("ops/activations/accuracy") {
 
 TEST_CASE("ops/activations/errors") {
   const Tensor labels = Tensor::zeros({3}, DType::i64);
-  for (const Activation* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid})
+  for (const Function* a : {&kRelu, &kRelu6, &kGelu, &kSigmoid})
     check_error([&] { a->op(labels); }, {a->name, "f32 or f64", "i64"});
+}
+
+TEST_CASE("ops/activations/activate") {
+  const Tensor x = random_tensor({37}, 1, -3, 3);
+  CHECK(activate(x, Activation::none).data().shares_storage(x));
+  CHECK(activate(x, Activation::relu).data().to_vector() == relu(x).data().to_vector());
+  CHECK(activate(x, Activation::gelu).data().to_vector() == gelu(x).data().to_vector());
 }

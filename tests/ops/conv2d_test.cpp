@@ -1,8 +1,13 @@
 #include "ops/conv2d/conv2d.h"
 
+#include <cmath>
+
 #include "core/profile.h"
+#include "ops/activations/activations.h"
+#include "ops/primitives/elementwise.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
+#include "tests/support/instruction_sets.h"
 
 using namespace replk;
 using namespace replk::test;
@@ -43,7 +48,9 @@ Values by_definition(const Case& c, const std::vector<Values>& inputs) {
                     inputs[1]
                           [static_cast<std::size_t>(((o * group_in + ci) * c.kernel.h + i) * c.kernel.w + j)];
               }
-          y.push_back(sum);
+          y.push_back(p.activation == Activation::relu   ? std::max(sum, 0.0)
+                      : p.activation == Activation::gelu ? sum * std::erfc(-sum / std::sqrt(2.0)) / 2
+                                                         : sum);
         }
   return y;
 }
@@ -112,6 +119,37 @@ TEST_CASE("ops/conv2d/check_op_several_blocks") {
   check_case({{3, 1, 70, 61}, 2, 4, {.stride = 2, .padding = 1}});  // a sample spans blocks
 }
 
+// Against the definition in f64, and bit for bit against the operators one after the other: a product of one
+// tile and of several, one whose depth is cut into parts, one with a short last row of tiles, and those that
+// are no plain product.
+TEST_CASE("ops/conv2d/activation") {
+  for_each_instruction_set([] {
+    for (Case c : {Case{{1, 1, 1, 1}, 1, 1}, Case{{7, 3, 5, 4}, 13, 1}, Case{{300, 2, 9, 8}, 65, 1},
+                   Case{{33, 4, 10, 16}, 400, 1}, Case{{2100, 1, 8, 8}, 24, 1},
+                   Case{{6, 2, 5, 7}, 4, 3, {.padding = 1, .groups = 2}}})
+      for (const bool biased : {false, true})
+        for (const Activation activation : {Activation::relu, Activation::gelu})
+          for (const DType dtype : {DType::f32, DType::f64}) {
+            INFO(c.x << " to " << c.out << ", " << name_of(activation) << (biased ? " with bias, " : ", ")
+                     << dtype);
+            c.params.activation = Activation::none;
+            c.biased = biased;
+            const Tensor x = random_tensor(c.x, 1, -1, 1, dtype),
+                         bias = random_tensor({c.out}, 3, -1, 1, dtype);
+            const Tensor weight =
+                random_tensor({c.out, c.x[0] / c.params.groups, c.kernel.h, c.kernel.w}, 2, -1, 1, dtype);
+            const Variable b = biased ? Variable(bias) : Variable();
+            const Values apart = activate(conv2d(x, weight, b, c.params), activation).data().to_vector();
+            c.params.activation = activation;
+            const Values together = conv2d(x, weight, b, c.params).data().to_vector();
+            CHECK(together == apart);
+            const Values exact = by_definition(c, {x.to_vector(), weight.to_vector(), bias.to_vector()});
+            const double eps = dtype == DType::f32 ? 1e-6 : 1e-14;
+            CHECK(max_difference(together, exact) <= eps * std::sqrt(static_cast<double>(c.x[0]) * 20));
+          }
+  });
+}
+
 TEST_CASE("ops/conv2d/empty_batch_has_zero_gradients") {
   for (const std::int64_t kernel : {1, 3}) {
     Parameter weight("weight", random_tensor({3, 2, kernel, kernel}, 1)), bias("bias", random_tensor({3}, 2));
@@ -146,6 +184,10 @@ TEST_CASE("ops/conv2d/errors") {
   };
   check_error([&] { conv2d(random_tensor({4, 5}, 1), weight); }, {"conv2d", "(in, N, H, W)", "(4, 5)"});
   check_error(call(random_tensor({6, 3, 3, 3}, 2), {}), {"conv2d", "(out, 4 / groups", "(6, 3, 3, 3)"});
+  {
+    Tape tape;
+    check_error(call(weight, {.activation = Activation::gelu}), {"conv2d", "gelu", "tape records"});
+  }
   check_error(call(weight, {.groups = 2}), {"conv2d", "groups = 2", "(6, 4, 3, 3)"});
   check_error(call(random_tensor({5, 2, 3, 3}, 2), {.groups = 2}), {"conv2d", "multiples of groups = 2"});
   check_error(call(weight, {.groups = 0}), {"conv2d", "groups = 0"});
