@@ -29,7 +29,9 @@ class Allocator {
   virtual void release_cached() noexcept = 0;
 };
 
-/// The allocator of a device. Throws Error for a device this build cannot use.
+/// The allocator of a device. Throws Error for a device this build or this machine does not have.
 Allocator& allocator_for(Device device);
+/// Of page-locked CPU memory, which the GPU reads while kernels run; plain CPU memory where there is no GPU.
+Allocator& pinned_allocator();
 
 }  // namespace replk

@@ -16,11 +16,13 @@ void dispatch(const char* op, Device device, const Cpu& cpu, const Cuda& cuda) {
   if (device.is_cpu()) {
     cpu();
   } else {
-    if constexpr (kHasCuda)
+    if constexpr (kHasCuda) {
       cuda();
-    else
+      if (Profile::enabled()) synchronize(device);  // or the launch would be timed, not the work
+    } else {
       throw Error(str(op, ": a tensor is on ", device,
                       ", and this build has no CUDA. Configure with -DREPLK_CUDA=ON."));
+    }
   }
 }
 

@@ -77,6 +77,21 @@ void visit_real(const char* op, DType dtype, F&& f) {
   });
 }
 
+/// Calls f(TypeTag<T>{}) with T = float, double, bf16 or f16: the types in which a GPU computes.
+/// Throws Error naming `op` for the integers.
+template <class F>
+void visit_floating(const char* op, DType dtype, F&& f) {
+  visit(dtype, [&]<class T>(TypeTag<T> tag) {
+    if constexpr (std::is_integral_v<T>)
+      throw Error(str(op, ": a floating-point tensor expected, got ", dtype, ". Cast it first."));
+    else
+      f(tag);
+  });
+}
+
+/// The dtype in which sums of elements of `dtype` are kept: f64 for f64, f32 for the other floating ones.
+inline DType accumulator_of(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
+
 /// DType of a C++ type: dtype_of<float>() == DType::f32.
 template <class T>
 constexpr DType dtype_of() {

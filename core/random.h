@@ -10,7 +10,22 @@ namespace replk {
 
 /// Philox4x32-10: four random 32-bit words for one 128-bit counter (stream, index) and one 64-bit key (seed).
 /// Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
-std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::uint64_t stream, std::uint64_t index);
+/// (constexpr, so that kernels on a GPU call this very function.)
+constexpr std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
+  std::uint32_t key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
+  std::array<std::uint32_t, 4> c = {
+      static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
+      static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)};
+  for (int round = 0; round < 10; ++round) {
+    const std::uint64_t product0 = std::uint64_t{0xD2511F53} * c[0];
+    const std::uint64_t product1 = std::uint64_t{0xCD9E8D57} * c[2];
+    c = {static_cast<std::uint32_t>(product1 >> 32) ^ c[1] ^ key0, static_cast<std::uint32_t>(product1),
+         static_cast<std::uint32_t>(product0 >> 32) ^ c[3] ^ key1, static_cast<std::uint32_t>(product0)};
+    key0 += 0x9E3779B9u;
+    key1 += 0xBB67AE85u;
+  }
+  return c;
+}
 
 /// Mixes values into one stream number; different values give unrelated streams.
 std::uint64_t mix(std::uint64_t a, std::uint64_t b);
@@ -18,7 +33,7 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b);
 std::uint64_t stream_of(std::string_view name);
 
 /// Uniform in [0, 1) with 24 bits from one word.
-inline float uniform_from(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+constexpr float uniform_from(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
 /// Reads the numbers of one (seed, stream) in order.
 class Random {

@@ -3,14 +3,18 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/cuda/runtime.h"
+
 namespace replk {
 namespace {
 
 // Bytes from one device to another; only the CPU exists in a build without CUDA.
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes) {
-  check(to_device.is_cpu() && from_device.is_cpu(), "tensor: copy from ", from_device, " to ", to_device,
-        ": this build has no CUDA. Configure with -DREPLK_CUDA=ON.");
-  if (bytes > 0) std::memcpy(to, from, bytes);
+  if (to_device.is_cpu() && from_device.is_cpu()) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  } else if constexpr (kHasCuda) {
+    cuda::copy_bytes(to, to_device, from, from_device, bytes);
+  }
 }
 
 // Versions of all storages together, so that no two are ever alike.
@@ -25,7 +29,14 @@ Tensor::Storage::Storage(Allocator& from, std::size_t size)
     : allocator(from), bytes(size), memory(from.allocate(size)), version(next_version()) {}
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
-  Allocator& allocator = allocator_for(device);
+  return empty_from(allocator_for(device), shape, dtype, device);
+}
+
+Tensor Tensor::pinned(const Shape& shape, DType dtype) {
+  return empty_from(pinned_allocator(), shape, dtype, Device::cpu());
+}
+
+Tensor Tensor::empty_from(Allocator& allocator, const Shape& shape, DType dtype, Device device) {
   Tensor result;
   result.shape_ = shape;
   result.dtype_ = dtype;
@@ -97,7 +108,8 @@ void Tensor::copy_from(const Tensor& source) {
 }
 
 void Tensor::fill(double value) {
-  check(device_.is_cpu(), "fill: this build has no CUDA.");
+  if constexpr (kHasCuda)
+    if (!device_.is_cpu()) return cuda::fill(raw(), dtype_, numel(), value);
   visit(dtype_, [&]<class T>(TypeTag<T>) {
     T element;
     if constexpr (std::is_same_v<T, bf16> || std::is_same_v<T, f16>)

@@ -22,6 +22,8 @@ class Tensor {
 
   /// Uninitialised memory. Throws Error when there is none left.
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu());
+  /// Uninitialised, on the CPU, in page-locked memory where there is a GPU: for Upload.
+  static Tensor pinned(const Shape& shape, DType dtype = DType::f32);
   /// Uninitialised, with the shape, dtype and device of `other`.
   static Tensor empty_like(const Tensor& other);
   static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu());
@@ -64,7 +66,8 @@ class Tensor {
   Tensor slice(std::int64_t begin, std::int64_t end) const;
   /// A copy with storage of its own.
   Tensor clone() const;
-  /// A copy on `device`, or this tensor where it is there already.
+  /// A copy on `device`, or this tensor where it is there already. To and from the CPU it waits for the
+  /// device.
   Tensor to(Device device) const;
   /// Overwrites the elements with those of `source`: same shape and dtype, any device.
   void copy_from(const Tensor& source);
@@ -97,6 +100,7 @@ class Tensor {
     void* memory;
     std::atomic<std::uint64_t> version;
   };
+  static Tensor empty_from(Allocator& allocator, const Shape& shape, DType dtype, Device device);
   void require_dtype(DType wanted) const;
 
   std::shared_ptr<Storage> storage_;

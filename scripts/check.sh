@@ -47,5 +47,11 @@ if grep -lE '#include <(Eigen|hwy)/' "${sources[@]}" |
   echo "check.sh: Eigen and Highway are for kernels (ops/*/cpu*.cpp, *-inl.h, ops/primitives)" >&2
   status=1
 fi
+# CUDA's headers belong into core/cuda and .cu files, so that everything else compiles without them.
+if grep -nE '#include (<cuda|<cublas|"core/cuda/(check\.h|[a-z0-9_]+\.cuh))' "${sources[@]}" |
+  grep -vE '^core/cuda/|^[^:]+\.cuh?:' >&2; then
+  echo "check.sh: CUDA's headers are for core/cuda and .cu files" >&2
+  status=1
+fi
 [ $status -eq 0 ] && echo "check.sh: formatting and includes are as they should be"
 exit $status

@@ -7,11 +7,13 @@ namespace {
 
 Variable pool(const char* op, const Pool2dGeometry& g, const Variable& x) {
   Tensor y = Tensor::empty(g.output_shape, x.data().dtype(), x.data().device());
-  dispatch(op, y.device(), [&] { cpu::avg_pool2d_forward(g, x.data(), y); });
+  dispatch(
+      op, y.device(), [&] { cpu::avg_pool2d_forward(g, x.data(), y); },
+      [&] { cuda::avg_pool2d_forward(g, x.data(), y); });
   return record(op, y, {x}, /*saved=*/{}, [g](const Saved&, const Tensor& dy, GradSink& grads) {
-    dispatch("avg_pool2d.backward", dy.device(), [&] {
-      if (grads.wants(0)) cpu::avg_pool2d_backward(g, dy, grads.into(0));
-    });
+    dispatch(
+        "avg_pool2d.backward", dy.device(), [&] { cpu::avg_pool2d_backward(g, dy, grads.into(0)); },
+        [&] { cuda::avg_pool2d_backward(g, dy, grads.into(0)); });
   });
 }
 

@@ -26,4 +26,9 @@ void avg_pool2d_forward(const Pool2dGeometry& g, const Tensor& x, Tensor& y);
 void avg_pool2d_backward(const Pool2dGeometry& g, const Tensor& dy, GradTarget dx);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void avg_pool2d_forward(const Pool2dGeometry& g, const Tensor& x, Tensor& y);
+void avg_pool2d_backward(const Pool2dGeometry& g, const Tensor& dy, GradTarget dx);
+}  // namespace cuda
+
 }  // namespace replk

@@ -15,11 +15,6 @@ void for_planes(const Pool2dGeometry& g, const F& f) {
                });
 }
 
-// A kernel of fixed size divides by its size even where it reaches into the padding.
-std::int64_t divisor(const PoolAxis& axis, PoolWindow window) {
-  return axis.kernel ? axis.kernel : window.size();
-}
-
 // Calls f(output, rows, columns, divisor) for every window of a plane.
 template <class F>
 void for_windows(const Pool2dGeometry& g, const F& f) {
@@ -27,7 +22,7 @@ void for_windows(const Pool2dGeometry& g, const F& f) {
     const PoolWindow rows = g.rows.window(ho);
     for (std::int64_t wo = 0; wo < g.columns.out; ++wo, ++output) {
       const PoolWindow columns = g.columns.window(wo);
-      f(output, rows, columns, divisor(g.rows, rows) * divisor(g.columns, columns));
+      f(output, rows, columns, g.rows.divisor(rows) * g.columns.divisor(columns));
     }
   }
 }

@@ -59,34 +59,43 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, CrossEntrop
   const Tensor& x = logits.data();
   const auto g = CrossEntropyGeometry::of(x, labels, params);
   check_labels(g, labels);
-  Tensor loss = Tensor::empty({}, x.dtype(), x.device()), count = Tensor::empty_like(loss);
-  Tensor normalisers = Tensor::empty({2, g.rows}, x.dtype(), x.device());
-  dispatch("cross_entropy", x.device(),
-           [&] { cpu::cross_entropy_forward(g, x, labels, loss, count, normalisers); });
-  return record("cross_entropy", loss, {logits}, /*saved=*/{x, labels, count, normalisers},
-                [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
-                  dispatch("cross_entropy.backward", dy.device(), [&] {
-                    if (grads.wants(0))
-                      cpu::cross_entropy_backward(g, saved[0], saved[1], saved[2], saved[3], dy,
-                                                  grads.into(0));
-                  });
-                });
+  Tensor loss = Tensor::empty({}, accumulator_of(x.dtype()), x.device()), count = Tensor::empty_like(loss);
+  Tensor normalisers = Tensor::empty({2, g.rows}, loss.dtype(), x.device());
+  dispatch(
+      "cross_entropy", x.device(),
+      [&] { cpu::cross_entropy_forward(g, x, labels, loss, count, normalisers); },
+      [&] { cuda::cross_entropy_forward(g, x, labels, loss, count, normalisers); });
+  return record(
+      "cross_entropy", loss, {logits}, /*saved=*/{x, labels, count, normalisers},
+      [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
+        dispatch(
+            "cross_entropy.backward", dy.device(),
+            [&] {
+              cpu::cross_entropy_backward(g, saved[0], saved[1], saved[2], saved[3], dy, grads.into(0));
+            },
+            [&] {
+              cuda::cross_entropy_backward(g, saved[0], saved[1], saved[2], saved[3], dy, grads.into(0));
+            });
+      });
 }
 
 Variable cross_entropy_soft(const Variable& logits, const Tensor& targets) {
   const Tensor& x = logits.data();
   const auto g = CrossEntropyGeometry::of_soft(x, targets);
-  Tensor loss = Tensor::empty({}, x.dtype(), x.device());
-  Tensor normalisers = Tensor::empty({2, g.rows}, x.dtype(), x.device());
-  dispatch("cross_entropy_soft", x.device(),
-           [&] { cpu::cross_entropy_soft_forward(g, x, targets, loss, normalisers); });
-  return record("cross_entropy_soft", loss, {logits}, /*saved=*/{x, targets, normalisers},
-                [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
-                  dispatch("cross_entropy_soft.backward", dy.device(), [&] {
-                    if (grads.wants(0))
-                      cpu::cross_entropy_soft_backward(g, saved[0], saved[1], saved[2], dy, grads.into(0));
-                  });
-                });
+  Tensor loss = Tensor::empty({}, accumulator_of(x.dtype()), x.device());
+  Tensor normalisers = Tensor::empty({2, g.rows}, loss.dtype(), x.device());
+  dispatch(
+      "cross_entropy_soft", x.device(),
+      [&] { cpu::cross_entropy_soft_forward(g, x, targets, loss, normalisers); },
+      [&] { cuda::cross_entropy_soft_forward(g, x, targets, loss, normalisers); });
+  return record(
+      "cross_entropy_soft", loss, {logits}, /*saved=*/{x, targets, normalisers},
+      [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
+        dispatch(
+            "cross_entropy_soft.backward", dy.device(),
+            [&] { cpu::cross_entropy_soft_backward(g, saved[0], saved[1], saved[2], dy, grads.into(0)); },
+            [&] { cuda::cross_entropy_soft_backward(g, saved[0], saved[1], saved[2], dy, grads.into(0)); });
+      });
 }
 
 }  // namespace replk

@@ -14,12 +14,15 @@ struct CrossEntropyParams {
 /// with t[k] = (1 - s) * [k == label] + s / classes, s the label smoothing
 ///
 /// logits (N, classes) and labels i64 (N), a row per sample; or logits (classes, N, H, W) and labels i64
-/// (N, H, W), a row per pixel. f32, f64. Result: a scalar, shape (). Finite for logits of any finite size.
+/// (N, H, W), a row per pixel. f32, f64; on a GPU also bf16 and f16, whose loss is f32. Result: a scalar,
+/// shape
+/// (), which stays on the device. Finite for logits of any finite size.
 /// With every row ignored (or none given) the loss is NaN and the gradient zero, as in PyTorch.
 /// Saves logits and labels (no copies) and two numbers per row.
 /// Throws Error when shapes or dtypes do not fit, for a smoothing outside [0, 1], and on the CPU for a label
-/// outside [0, classes) that is not ignore_index.
-/// Source: label smoothing, Szegedy et al. 2016, section 7; its mean together with ignore_index as PyTorch.
+/// outside [0, classes) that is not ignore_index. On a GPU, where looking would wait for it, such a label
+/// makes the loss NaN. Source: label smoothing, Szegedy et al. 2016, section 7; its mean together with
+/// ignore_index as PyTorch.
 Variable cross_entropy(const Variable& logits, const Tensor& labels, CrossEntropyParams params = {});
 
 /// loss = mean over n of  -sum_k targets[n, k] * log softmax(logits[n, :])[k]
@@ -38,7 +41,7 @@ struct CrossEntropyGeometry {
 };
 
 namespace cpu {
-/// Writes the loss, the number of rows in the mean (a scalar of the dtype of the logits), and per row the
+/// Writes the loss, the number of rows in the mean (a scalar of the dtype of the loss), and per row the
 /// largest logit, normalisers[0, r], and log sum_k exp(logit - largest), normalisers[1, r].
 void cross_entropy_forward(const CrossEntropyGeometry& g, const Tensor& logits, const Tensor& labels,
                            Tensor& loss, Tensor& count, Tensor& normalisers);
@@ -52,5 +55,17 @@ void cross_entropy_soft_forward(const CrossEntropyGeometry& g, const Tensor& log
 void cross_entropy_soft_backward(const CrossEntropyGeometry& g, const Tensor& logits, const Tensor& targets,
                                  const Tensor& normalisers, const Tensor& dy, GradTarget dlogits);
 }  // namespace cpu
+
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void cross_entropy_forward(const CrossEntropyGeometry& g, const Tensor& logits, const Tensor& labels,
+                           Tensor& loss, Tensor& count, Tensor& normalisers);
+void cross_entropy_backward(const CrossEntropyGeometry& g, const Tensor& logits, const Tensor& labels,
+                            const Tensor& count, const Tensor& normalisers, const Tensor& dy,
+                            GradTarget dlogits);
+void cross_entropy_soft_forward(const CrossEntropyGeometry& g, const Tensor& logits, const Tensor& targets,
+                                Tensor& loss, Tensor& normalisers);
+void cross_entropy_soft_backward(const CrossEntropyGeometry& g, const Tensor& logits, const Tensor& targets,
+                                 const Tensor& normalisers, const Tensor& dy, GradTarget dlogits);
+}  // namespace cuda
 
 }  // namespace replk

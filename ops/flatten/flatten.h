@@ -17,4 +17,9 @@ void flatten_forward(const Tensor& x, Tensor& y);
 void flatten_backward(const Tensor& dy, GradTarget dx);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void flatten_forward(const Tensor& x, Tensor& y);
+void flatten_backward(const Tensor& dy, GradTarget dx);
+}  // namespace cuda
+
 }  // namespace replk

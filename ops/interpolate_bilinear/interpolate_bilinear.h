@@ -1,6 +1,8 @@
 // interpolate_bilinear: resizes maps by linear interpolation along both axes.
 #pragma once
 
+#include <algorithm>
+
 #include "core/tape.h"
 
 namespace replk {
@@ -28,7 +30,43 @@ struct InterpolateTap {
 struct InterpolateAxis {
   std::int64_t in, out;
   bool align_corners;
-  InterpolateTap tap(std::int64_t o) const;
+
+  constexpr InterpolateTap tap(std::int64_t o) const {
+    const auto position = static_cast<double>(o), from = static_cast<double>(in),
+               to = static_cast<double>(out);
+    double source = 0;
+    if (!align_corners)
+      source = std::max(0.0, (position + 0.5) * from / to - 0.5);
+    else if (out > 1)
+      source = position * (from - 1) / (to - 1);
+    const std::int64_t low = std::min(static_cast<std::int64_t>(source), in - 1);
+    return {low, std::min(low + 1, in - 1), source - static_cast<double>(low)};
+  }
+
+  /// Outputs [begin, end) among which are all that read input i, and a few more at most.
+  struct Range {
+    std::int64_t begin, end;
+  };
+  constexpr Range outputs_near(std::int64_t i) const {
+    // Outputs whose source lies within one pixel of i, a step further on each side against rounding.
+    const auto center = static_cast<double>(i), to = static_cast<double>(out);
+    double first = 0, last = to;
+    if (!align_corners) {
+      const double scale = to / static_cast<double>(in);
+      first = (center - 0.5) * scale - 1.5, last = (center + 1.5) * scale + 1.5;
+    } else if (in > 1 && out > 1) {
+      const double scale = (to - 1) / static_cast<double>(in - 1);
+      first = (center - 1) * scale - 1, last = (center + 1) * scale + 2;
+    }
+    if (i == in - 1) last = to;  // past the outermost centre the map is constant
+    return {std::max<std::int64_t>(static_cast<std::int64_t>(first), 0),
+            std::min(static_cast<std::int64_t>(last), out)};
+  }
+  /// The share of input i in output o.
+  constexpr double weight(std::int64_t o, std::int64_t i) const {
+    const InterpolateTap t = tap(o);
+    return (t.low == i ? 1 - t.high_weight : 0) + (t.high == i ? t.high_weight : 0);
+  }
 };
 
 /// What the kernels see: planes of rows.in x columns.in, resized to rows.out x columns.out.
@@ -43,5 +81,10 @@ void interpolate_bilinear_forward(const InterpolateGeometry& g, const Tensor& x,
 /// dx[c, n, h, w] = sum of weight * dy[c, n, ho, wo] over the outputs that read (h, w)
 void interpolate_bilinear_backward(const InterpolateGeometry& g, const Tensor& dy, GradTarget dx);
 }  // namespace cpu
+
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void interpolate_bilinear_forward(const InterpolateGeometry& g, const Tensor& x, Tensor& y);
+void interpolate_bilinear_backward(const InterpolateGeometry& g, const Tensor& dy, GradTarget dx);
+}  // namespace cuda
 
 }  // namespace replk

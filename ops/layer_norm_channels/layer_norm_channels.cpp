@@ -23,22 +23,38 @@ LayerNormChannelsGeometry LayerNormChannelsGeometry::of(const Tensor& x, const T
 Variable layer_norm_channels(const Variable& x, const Variable& weight, const Variable& bias, double eps) {
   const auto g = LayerNormChannelsGeometry::of(x.data(), weight.data(), bias.data(), eps);
   Tensor y = Tensor::empty_like(x.data());
-  Tensor mean = Tensor::empty({g.columns}, y.dtype(), y.device()), inverse_std = Tensor::empty_like(mean);
-  dispatch("layer_norm_channels", y.device(), [&] {
-    cpu::layer_norm_channels_forward(g, x.data(), weight.data(), bias.data(), eps, mean, inverse_std, y);
-  });
+  Tensor mean = Tensor::empty({g.columns}, accumulator_of(y.dtype()), y.device()),
+         inverse_std = Tensor::empty_like(mean);
+  dispatch(
+      "layer_norm_channels", y.device(),
+      [&] {
+        cpu::layer_norm_channels_forward(g, x.data(), weight.data(), bias.data(), eps, mean, inverse_std, y);
+      },
+      [&] {
+        cuda::layer_norm_channels_forward(g, x.data(), weight.data(), bias.data(), eps, mean, inverse_std, y);
+      });
   return record("layer_norm_channels", y, {x, weight, bias},
                 /*saved=*/{x.data(), weight.data(), mean, inverse_std},
                 [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
                   const auto target = [&](int i) { return grads.wants(i) ? grads.into(i) : GradTarget{}; };
-                  dispatch("layer_norm_channels.backward", dy.device(), [&] {
-                    if (grads.wants(0))
-                      cpu::layer_norm_channels_backward_input(g, saved[0], saved[1], saved[2], saved[3], dy,
-                                                              grads.into(0));
-                    if (grads.wants(1) || grads.wants(2))
-                      cpu::layer_norm_channels_backward_parameters(g, saved[0], saved[2], saved[3], dy,
-                                                                   target(1), target(2));
-                  });
+                  dispatch(
+                      "layer_norm_channels.backward", dy.device(),
+                      [&] {
+                        if (grads.wants(0))
+                          cpu::layer_norm_channels_backward_input(g, saved[0], saved[1], saved[2], saved[3],
+                                                                  dy, grads.into(0));
+                        if (grads.wants(1) || grads.wants(2))
+                          cpu::layer_norm_channels_backward_parameters(g, saved[0], saved[2], saved[3], dy,
+                                                                       target(1), target(2));
+                      },
+                      [&] {
+                        if (grads.wants(0))
+                          cuda::layer_norm_channels_backward_input(g, saved[0], saved[1], saved[2], saved[3],
+                                                                   dy, grads.into(0));
+                        if (grads.wants(1) || grads.wants(2))
+                          cuda::layer_norm_channels_backward_parameters(g, saved[0], saved[2], saved[3], dy,
+                                                                        target(1), target(2));
+                      });
                 });
 }
 

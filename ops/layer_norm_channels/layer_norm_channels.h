@@ -35,4 +35,16 @@ void layer_norm_channels_backward_parameters(const LayerNormChannelsGeometry& g,
                                              GradTarget dweight, GradTarget dbias);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void layer_norm_channels_forward(const LayerNormChannelsGeometry& g, const Tensor& x, const Tensor& weight,
+                                 const Tensor& bias, double eps, Tensor& mean, Tensor& inverse_std,
+                                 Tensor& y);
+void layer_norm_channels_backward_input(const LayerNormChannelsGeometry& g, const Tensor& x,
+                                        const Tensor& weight, const Tensor& mean, const Tensor& inverse_std,
+                                        const Tensor& dy, GradTarget dx);
+void layer_norm_channels_backward_parameters(const LayerNormChannelsGeometry& g, const Tensor& x,
+                                             const Tensor& mean, const Tensor& inverse_std, const Tensor& dy,
+                                             GradTarget dweight, GradTarget dbias);
+}  // namespace cuda
+
 }  // namespace replk

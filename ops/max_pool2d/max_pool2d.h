@@ -21,4 +21,9 @@ void max_pool2d_forward(const Pool2dGeometry& g, const Tensor& x, Tensor& y, Ten
 void max_pool2d_backward(const Pool2dGeometry& g, const Tensor& places, const Tensor& dy, GradTarget dx);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void max_pool2d_forward(const Pool2dGeometry& g, const Tensor& x, Tensor& y, Tensor& places);
+void max_pool2d_backward(const Pool2dGeometry& g, const Tensor& places, const Tensor& dy, GradTarget dx);
+}  // namespace cuda
+
 }  // namespace replk

@@ -26,7 +26,9 @@ Tensor normalize_images(const Tensor& images, std::span<const float> mean, std::
   const auto g = NormalizeImagesGeometry::of(images, mean, std);
   Tensor y =
       Tensor::empty({g.channels, images.size(0), images.size(1), images.size(2)}, dtype, images.device());
-  dispatch("normalize_images", y.device(), [&] { cpu::normalize_images(g, images, mean, std, y); });
+  dispatch(
+      "normalize_images", y.device(), [&] { cpu::normalize_images(g, images, mean, std, y); },
+      [&] { cuda::normalize_images(g, images, mean, std, y); });
   return y;
 }
 

@@ -27,4 +27,9 @@ void normalize_images(const NormalizeImagesGeometry& g, const Tensor& images, st
                       std::span<const float> std, Tensor& y);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void normalize_images(const NormalizeImagesGeometry& g, const Tensor& images, std::span<const float> mean,
+                      std::span<const float> std, Tensor& y);
+}  // namespace cuda
+
 }  // namespace replk

@@ -28,7 +28,7 @@ To convert(From value) {
 Tensor cast(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
   Tensor y = Tensor::empty(x.shape(), dtype, x.device());
-  dispatch("cast", x.device(), [&] {
+  const auto on_cpu = [&] {
     visit(x.dtype(), [&]<class From>(TypeTag<From>) {
       visit(dtype, [&]<class To>(TypeTag<To>) {
         const From* from = x.data<From>();
@@ -38,13 +38,14 @@ Tensor cast(const Tensor& x, DType dtype) {
         });
       });
     });
-  });
+  };
+  dispatch("cast", x.device(), on_cpu, [&] { cuda::cast(x, y); });
   return y;
 }
 
 void add_into(const GradTarget& target, const Tensor& x) {
   check(target.tensor.shape() == x.shape(), "add_into: ", target.tensor, " += ", x, ".");
-  dispatch("add_into", x.device(), [&] {
+  const auto on_cpu = [&] {
     visit_real("add_into", x.dtype(), [&]<class T>(TypeTag<T>) {
       Tensor out = target.tensor;
       T* to = out.data<T>();
@@ -56,7 +57,8 @@ void add_into(const GradTarget& target, const Tensor& x) {
           std::copy(from + begin, from + end, to + begin);
       });
     });
-  });
+  };
+  dispatch("add_into", x.device(), on_cpu, [&] { cuda::add_into(target, x); });
 }
 
 void pass_gradient(GradSink& grads, int i, const Tensor& dy) {
@@ -65,7 +67,7 @@ void pass_gradient(GradSink& grads, int i, const Tensor& dy) {
 
 bool all_finite(const Tensor& x) {
   bool finite = true;
-  dispatch("all_finite", x.device(), [&] {
+  const auto on_cpu = [&] {
     visit_real("all_finite", x.dtype(), [&]<class T>(TypeTag<T>) {
       const T* values = x.data<T>();
       std::atomic<bool> all{true};
@@ -78,7 +80,8 @@ bool all_finite(const Tensor& x) {
       });
       finite = all;
     });
-  });
+  };
+  dispatch("all_finite", x.device(), on_cpu, [&] { finite = cuda::all_finite(x); });
   return finite;
 }
 

@@ -18,4 +18,10 @@ void pass_gradient(GradSink& grads, int i, const Tensor& dy);
 /// True when no element is NaN or infinite. Waits for the device.
 bool all_finite(const Tensor& x);
 
+namespace cuda {
+void cast(const Tensor& x, Tensor& y);
+void add_into(const GradTarget& target, const Tensor& x);
+bool all_finite(const Tensor& x);
+}  // namespace cuda
+
 }  // namespace replk

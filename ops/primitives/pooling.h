@@ -1,6 +1,8 @@
 // Windows of the pooling operators along one axis of a map. No autograd.
 #pragma once
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/shape.h"
 
@@ -12,10 +14,10 @@ struct Pool2dParams {
   Extent2d padding = 0;      // on each side, at most half the kernel
 };
 
-/// Inputs [begin, end) of one output.
+/// Inputs [begin, end) of one output, or outputs [begin, end) of one input.
 struct PoolWindow {
   std::int64_t begin, end;
-  std::int64_t size() const { return end - begin; }
+  constexpr std::int64_t size() const { return end - begin; }
 };
 
 /// One axis of a pooling: `in` inputs, `out` windows. `kernel` is 0 for an adaptive pooling, whose windows
@@ -25,11 +27,19 @@ struct PoolAxis {
   std::int64_t kernel = 0, stride = 0, padding = 0;
 
   /// Window of output o, cut to the map.
-  PoolWindow window(std::int64_t o) const {
+  constexpr PoolWindow window(std::int64_t o) const {
     if (kernel == 0) return {o * in / out, ((o + 1) * in + out - 1) / out};
     const std::int64_t begin = o * stride - padding;
     return {std::max<std::int64_t>(begin, 0), std::min(begin + kernel, in)};
   }
+  /// Outputs whose window holds input i; none, or a stretch, since windows move on steadily.
+  constexpr PoolWindow outputs_of(std::int64_t i) const {
+    if (kernel == 0) return {i * out / in, ((i + 1) * out + in - 1) / in};
+    const std::int64_t before = i + padding - kernel;  // the last start whose window ends before i
+    return {before < 0 ? 0 : before / stride + 1, std::min((i + padding) / stride + 1, out)};
+  }
+  /// By what the mean over a window divides: a kernel of fixed size by its size, even over the padding.
+  constexpr std::int64_t divisor(PoolWindow w) const { return kernel ? kernel : w.size(); }
 };
 
 /// Both axes of a map of `planes` planes, and the output's shape.

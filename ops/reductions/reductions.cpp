@@ -7,11 +7,13 @@ namespace {
 
 Variable reduce(const char* op, const Variable& x, double divisor) {
   Tensor y = Tensor::empty({}, x.data().dtype(), x.data().device());
-  dispatch(op, y.device(), [&] { cpu::sum_forward(x.data(), divisor, y); });
+  dispatch(
+      op, y.device(), [&] { cpu::sum_forward(x.data(), divisor, y); },
+      [&] { cuda::sum_forward(x.data(), divisor, y); });
   return record(op, y, {x}, /*saved=*/{}, [divisor](const Saved&, const Tensor& dy, GradSink& grads) {
-    dispatch("sum.backward", dy.device(), [&] {
-      if (grads.wants(0)) cpu::sum_backward(dy, divisor, grads.into(0));
-    });
+    dispatch(
+        "sum.backward", dy.device(), [&] { cpu::sum_backward(dy, divisor, grads.into(0)); },
+        [&] { cuda::sum_backward(dy, divisor, grads.into(0)); });
   });
 }
 

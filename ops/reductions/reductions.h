@@ -19,4 +19,9 @@ void sum_forward(const Tensor& x, double divisor, Tensor& y);
 void sum_backward(const Tensor& dy, double divisor, GradTarget dx);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void sum_forward(const Tensor& x, double divisor, Tensor& y);
+void sum_backward(const Tensor& dy, double divisor, GradTarget dx);
+}  // namespace cuda
+
 }  // namespace replk

@@ -16,13 +16,25 @@ ScaleChannelsGeometry ScaleChannelsGeometry::of(const Tensor& x, const Tensor& s
 Variable scale_channels(const Variable& x, const Variable& scale) {
   const auto g = ScaleChannelsGeometry::of(x.data(), scale.data());
   Tensor y = Tensor::empty_like(x.data());
-  dispatch("scale_channels", y.device(), [&] { cpu::scale_channels_forward(g, x.data(), scale.data(), y); });
+  dispatch(
+      "scale_channels", y.device(), [&] { cpu::scale_channels_forward(g, x.data(), scale.data(), y); },
+      [&] { cuda::scale_channels_forward(g, x.data(), scale.data(), y); });
   return record("scale_channels", y, {x, scale}, /*saved=*/{x.data(), scale.data()},
                 [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
-                  dispatch("scale_channels.backward", dy.device(), [&] {
-                    if (grads.wants(0)) cpu::scale_channels_backward_input(g, saved[1], dy, grads.into(0));
-                    if (grads.wants(1)) cpu::scale_channels_backward_scale(g, saved[0], dy, grads.into(1));
-                  });
+                  dispatch(
+                      "scale_channels.backward", dy.device(),
+                      [&] {
+                        if (grads.wants(0))
+                          cpu::scale_channels_backward_input(g, saved[1], dy, grads.into(0));
+                        if (grads.wants(1))
+                          cpu::scale_channels_backward_scale(g, saved[0], dy, grads.into(1));
+                      },
+                      [&] {
+                        if (grads.wants(0))
+                          cuda::scale_channels_backward_input(g, saved[1], dy, grads.into(0));
+                        if (grads.wants(1))
+                          cuda::scale_channels_backward_scale(g, saved[0], dy, grads.into(1));
+                      });
                 });
 }
 

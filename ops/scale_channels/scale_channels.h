@@ -28,4 +28,12 @@ void scale_channels_backward_scale(const ScaleChannelsGeometry& g, const Tensor&
                                    GradTarget dscale);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void scale_channels_forward(const ScaleChannelsGeometry& g, const Tensor& x, const Tensor& scale, Tensor& y);
+void scale_channels_backward_input(const ScaleChannelsGeometry& g, const Tensor& scale, const Tensor& dy,
+                                   GradTarget dx);
+void scale_channels_backward_scale(const ScaleChannelsGeometry& g, const Tensor& x, const Tensor& dy,
+                                   GradTarget dscale);
+}  // namespace cuda
+
 }  // namespace replk

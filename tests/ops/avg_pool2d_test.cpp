@@ -129,3 +129,27 @@ TEST_CASE("ops/avg_pool2d/errors") {
   check_error([&] { avg_pool2d(random_tensor({3, 2, 0, 4}, 1), {.kernel_size = 1}); }, {"(3, 2, 0, 4)"});
   check_error([&] { adaptive_avg_pool2d(x, 0); }, {"adaptive_avg_pool2d", "output_size", "0x0"});
 }
+
+// The GPU's backward asks for the windows that hold an input; that must be the reverse of asking for a
+// window.
+TEST_CASE("ops/avg_pool2d/outputs_of reverses window") {
+  const auto check_axis = [](const PoolAxis& axis) {
+    INFO("in " << axis.in << " out " << axis.out << " kernel " << axis.kernel << " stride " << axis.stride
+               << " padding " << axis.padding);
+    for (std::int64_t i = 0; i < axis.in; ++i) {
+      const PoolWindow outputs = axis.outputs_of(i);
+      for (std::int64_t o = 0; o < axis.out; ++o) {
+        const PoolWindow window = axis.window(o);
+        REQUIRE((window.begin <= i && i < window.end) == (outputs.begin <= o && o < outputs.end));
+      }
+    }
+  };
+  for (std::int64_t in = 1; in <= 12; ++in) {
+    for (std::int64_t out = 1; out <= 15; ++out) check_axis({.in = in, .out = out});
+    for (std::int64_t kernel = 1; kernel <= 7; ++kernel)
+      for (std::int64_t stride = 1; stride <= 8; ++stride)
+        for (std::int64_t padding = 0; padding <= kernel / 2; ++padding)
+          if (in + 2 * padding >= kernel)
+            check_axis({in, (in + 2 * padding - kernel) / stride + 1, kernel, stride, padding});
+  }
+}

@@ -5,6 +5,7 @@
 #include "core/random.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
+#include "tests/support/cuda.h"
 
 using namespace replk;
 using namespace replk::test;
@@ -61,7 +62,7 @@ void check_hard(const Shape& logits, CrossEntropyParams params, bool ignore_some
   check_op({.name = str("cross_entropy ", logits, " smoothing ", params.label_smoothing, " ignore ",
                         params.ignore_index),
             .inputs = {random_tensor(logits, 1, -3, 3)},
-            .op = [&](const auto& in) { return cross_entropy(in[0], label_tensor, params); },
+            .op = [&](const auto& in) { return cross_entropy(in[0], beside(label_tensor, in[0]), params); },
             .reference = [&](const auto& in) { return hard_loss(in[0], labels, pixels, params); },
             .terms = static_cast<double>(logits.numel()),
             .gradient_terms = static_cast<double>(classes)});
@@ -86,15 +87,10 @@ TEST_CASE("ops/cross_entropy/check_op") {
 TEST_CASE("ops/cross_entropy/soft check_op") {
   for (const Shape& shape : {Shape{6, 10}, Shape{1, 1}, Shape{1, 7}, Shape{3, 1000}, Shape{600, 11}}) {
     // Not normalised, so that the sum of the targets matters.
-    const Tensor targets = random_tensor(shape, 2, 0, 1),
-                 targets32 = random_tensor(shape, 2, 0, 1, DType::f32);
+    const Tensor targets = random_tensor(shape, 2, 0, 1);
     check_op({.name = str("cross_entropy_soft ", shape),
               .inputs = {random_tensor(shape, 1, -3, 3)},
-              .op =
-                  [&](const auto& in) {
-                    return cross_entropy_soft(in[0],
-                                              in[0].data().dtype() == DType::f32 ? targets32 : targets);
-                  },
+              .op = [&](const auto& in) { return cross_entropy_soft(in[0], beside(targets, in[0])); },
               .reference =
                   [&](const auto& in) {
                     const Values t = targets.to_vector();
@@ -148,6 +144,17 @@ TEST_CASE("ops/cross_entropy/all rows ignored") {
   CHECK(std::isnan(loss.data().item()));
   tape.backward(loss);
   CHECK(tape.gradient(x).to_vector() == Values(6, 0.0));
+}
+
+TEST_CASE("ops/cross_entropy/on CUDA a label that is no class makes the loss NaN") {
+  if (!cuda_or_skip("cross_entropy with bad labels")) return;
+  const Tensor logits = random_tensor({3, 4}, 1).to(Device::cuda());
+  for (const std::int64_t label : {4, -1, 1 << 30}) {
+    const Tensor labels = Tensor::of(Labels{0, label, 1}, {3}).to(Device::cuda());
+    CHECK(std::isnan(cross_entropy(logits, labels).data().item()));
+  }
+  const Tensor ignored = Tensor::of(Labels{-100, -100, -100}, {3}).to(Device::cuda());
+  CHECK(std::isnan(cross_entropy(logits, ignored).data().item()));
 }
 
 TEST_CASE("ops/cross_entropy/errors") {

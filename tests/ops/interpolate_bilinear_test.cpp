@@ -85,3 +85,25 @@ TEST_CASE("ops/interpolate_bilinear/errors") {
       },
       {"interpolate_bilinear", "3x0"});
 }
+
+// The GPU's backward looks for the outputs that read an input among outputs_near: none may be missing.
+TEST_CASE("ops/interpolate_bilinear/outputs_near misses none") {
+  for (std::int64_t in = 1; in <= 24; ++in)
+    for (std::int64_t out = 1; out <= 40; ++out)
+      for (const bool align_corners : {false, true}) {
+        const InterpolateAxis axis{in, out, align_corners};
+        INFO("in " << in << " out " << out << " align_corners " << align_corners);
+        std::vector<double> total(static_cast<std::size_t>(out));
+        for (std::int64_t i = 0; i < in; ++i) {
+          const auto near = axis.outputs_near(i);
+          for (std::int64_t o = 0; o < out; ++o) {
+            const double weight = axis.weight(o, i);
+            if (weight != 0) REQUIRE((near.begin <= o && o < near.end));
+            total[static_cast<std::size_t>(o)] += weight;
+          }
+          REQUIRE(near.end - near.begin <= 2 * out / std::max<std::int64_t>(in - 1, 1) +
+                                               8);  // and not all of them, or it would be slow
+        }
+        for (const double sum : total) REQUIRE(sum == Approx(1));
+      }
+}

@@ -7,6 +7,7 @@
 #include "core/random.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
+#include "tests/support/cuda.h"
 
 using namespace replk;
 using namespace replk::test;
@@ -59,6 +60,29 @@ TEST_CASE("ops/normalize_images/values") {
           y.to_vector());
     set_num_threads(before);
   }
+}
+
+TEST_CASE("ops/normalize_images/on CUDA") {
+  if (!cuda_or_skip("normalize_images")) return;
+  for (const Shape& shape : {Shape{2, 5, 7, 3}, Shape{1, 1, 1, 1}, Shape{3, 28, 28, 1}, Shape{1, 4, 9, 4},
+                             Shape{8, 33, 65, 3}, Shape{8, 32, 32, 3}, Shape{0, 5, 5, 3}})
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
+      const Tensor images = random_bytes(shape);
+      INFO(shape << ' ' << dtype);
+      const auto mean = first(kMean, shape[3]), std = first(kStd, shape[3]);
+      const Tensor y = normalize_images(images.to(Device::cuda()), mean, std, dtype);
+      const double tolerance = dtype == DType::f64    ? 0
+                               : dtype == DType::f32  ? 1.5e-7
+                               : dtype == DType::bf16 ? 0x1p-7
+                                                      : 0x1p-10;
+      CHECK(max_difference(y.to_vector(), by_definition(images)) <=
+            tolerance);  // half an ulp of what is below 4
+    }
+  // More channels than one launch takes.
+  const std::vector<float> mean(70, 0.25f), std(70, 0.5f);
+  const Tensor images = random_bytes({1, 3, 5, 70});
+  CHECK(normalize_images(images.to(Device::cuda()), mean, std).to_vector() ==
+        normalize_images(images, mean, std).to_vector());
 }
 
 TEST_CASE("ops/normalize_images/errors") {

@@ -9,18 +9,9 @@
 #include "core/random.h"
 #include "ops/primitives/elementwise.h"
 #include "tests/support/catch.h"
+#include "tests/support/run_op.h"
 
 namespace replk::test {
-namespace {
-
-struct Result {
-  Tensor y;
-  std::vector<Tensor> grads;  // undefined where not differentiable
-};
-
-bool differentiable(const OpCase& c, std::size_t i) {
-  return c.differentiable.empty() || c.differentiable[i];
-}
 
 std::vector<Tensor> cast_all(const std::vector<Tensor>& tensors, DType dtype) {
   std::vector<Tensor> result;
@@ -28,13 +19,6 @@ std::vector<Tensor> cast_all(const std::vector<Tensor>& tensors, DType dtype) {
   return result;
 }
 
-// Forward without a tape.
-Tensor forward(const OpCase& c, const std::vector<Tensor>& inputs) {
-  return c.op({inputs.begin(), inputs.end()}).data();
-}
-
-// Forward and backward. Inputs are parameters, so gradients are written by the kernels straight into their
-// targets; with `prefill` those hold something already.
 Result run(const OpCase& c, const std::vector<Tensor>& inputs, const Tensor& dy,
            const std::vector<Tensor>* prefill) {
   std::vector<std::unique_ptr<Parameter>> parameters;
@@ -58,15 +42,10 @@ Result run(const OpCase& c, const std::vector<Tensor>& inputs, const Tensor& dy,
   return result;
 }
 
-double dot(const Values& a, const Values& b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-  return sum;
-}
-
 bool same_bits(const Tensor& a, const Tensor& b) {
   return a.defined() == b.defined() &&
-         (!a.defined() || (a.bytes() == b.bytes() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0));
+         (!a.defined() || (a.bytes() == b.bytes() && std::memcmp(a.to(Device::cpu()).raw(),
+                                                                 b.to(Device::cpu()).raw(), a.bytes()) == 0));
 }
 
 bool same_bits(const Result& a, const Result& b) {
@@ -76,9 +55,25 @@ bool same_bits(const Result& a, const Result& b) {
   return true;
 }
 
-double f32_bound(double terms, const Values& reference) {
-  const double eps = std::numeric_limits<float>::epsilon();
+double rounding_bound(double eps, double terms, const Values& reference) {
   return eps * (8 + 4 * std::sqrt(terms)) * max_magnitude(reference, 1e-3);
+}
+
+namespace {
+
+double f32_bound(double terms, const Values& reference) {
+  return rounding_bound(std::numeric_limits<float>::epsilon(), terms, reference);
+}
+
+// Forward without a tape.
+Tensor forward(const OpCase& c, const std::vector<Tensor>& inputs) {
+  return c.op({inputs.begin(), inputs.end()}).data();
+}
+
+double dot(const Values& a, const Values& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
 }
 
 // d/dt <op(x + t v), dy> at t = 0 by central differences, against <grad, v>.
@@ -206,6 +201,12 @@ void check_op(const OpCase& c) {
   }
   check_same_bits(c, c.inputs, dy);
   check_same_bits(c, inputs32, dy32);
+  check_op_on_cuda(c);
+}
+
+Tensor beside(const Tensor& tensor, const Variable& x) {
+  const Tensor moved = tensor.to(x.data().device());
+  return is_floating(tensor.dtype()) ? cast(moved, x.data().dtype()) : moved;
 }
 
 Tensor random_tensor(const Shape& shape, std::uint64_t seed, double low, double high, DType dtype) {

@@ -27,6 +27,8 @@ struct OpCase {
   /// Inputs in which the operator is linear: the adjoint identity <A x, dy> = <x, A^T dy> is checked for
   /// them.
   std::vector<int> linear_in = {};
+  /// Inputs that stay in f32 where the others are bf16 or f16 (statistics, weights kept in full precision).
+  std::vector<int> full_precision = {};
 };
 
 /// Checks, each as an assertion that names the case:
@@ -37,8 +39,15 @@ struct OpCase {
 ///  3. backward in f32 against backward in f64, within a bound from eps and gradient_terms;
 ///  4. gradients added to pre-filled ones, exactly;
 ///  5. the same bits on a second run, and for 1 and 3 threads;
-///  6. the adjoint identity where the operator is linear.
+///  6. the adjoint identity where the operator is linear;
+///  7. where there is a GPU: on CUDA in f64, f32, bf16 and f16 forward and all gradients against the CPU in
+///     f64 on the same rounded inputs, added to pre-filled gradients, and the same bits on a second run.
+///     Without a GPU, or where the operator has no CUDA kernel, that is counted (tests/support/cuda.h).
 void check_op(const OpCase& c);
+
+/// `tensor` on the device of x, and in its dtype if both are floating: for tensors that an OpCase::op needs
+/// besides its inputs (labels, targets).
+Tensor beside(const Tensor& tensor, const Variable& x);
 
 /// Uniform values in [low, high), keyed by `seed`.
 Tensor random_tensor(const Shape& shape, std::uint64_t seed, double low = -1, double high = 1,

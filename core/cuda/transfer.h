@@ -1,0 +1,24 @@
+// One copy on the copy stream, in plain C++. Defined only in a build with CUDA.
+#pragma once
+
+#include <cstddef>
+
+namespace replk::cuda {
+
+/// Starts in the constructor, after what the compute stream was given so far. The destructor waits for it.
+class Transfer {
+ public:
+  Transfer(void* to, const void* from_host, std::size_t bytes);
+  ~Transfer();
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+
+  /// Makes kernels launched from now on wait for the copy.
+  void join_compute();
+  bool done() const;
+
+ private:
+  void* arrived_ = nullptr;  // a cudaEvent_t
+};
+
+}  // namespace replk::cuda
