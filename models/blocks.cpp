@@ -1,6 +1,5 @@
 #include "models/blocks.h"
 
-#include "ops/activations/activations.h"
 #include "ops/add/add.h"
 #include "ops/primitives/elementwise.h"
 
@@ -73,33 +72,42 @@ void ConvBn::fold(const BatchNorm2d* before) {
 }
 
 ReparamLargeKernelConv::ReparamLargeKernelConv(std::int64_t channels, std::int64_t kernel,
-                                               std::int64_t small_kernel, bool merged)
-    : channels_(channels), kernel_(kernel), small_kernel_(small_kernel) {
+                                               std::int64_t small_kernel, bool merged, bool relu)
+    : channels_(channels), kernel_(kernel), small_kernel_(small_kernel), relu_(relu) {
   check(small_kernel <= kernel, "ReparamLargeKernelConv: the small kernel (", small_kernel,
         ") must not be larger than the large one (", kernel, ").");
   check((kernel - small_kernel) % 2 == 0 || small_kernel == 0, "ReparamLargeKernelConv: kernels ", kernel,
         " and ", small_kernel, " must both be odd, or the small one has no centre in the large one.");
   if (merged) {
-    reparam_ = add_child("lkb_reparam", std::make_shared<Conv2d>(Conv2dOptions{.in_channels = channels,
-                                                                               .out_channels = channels,
-                                                                               .kernel = kernel,
-                                                                               .padding = kernel / 2,
-                                                                               .groups = channels,
-                                                                               .bias = true}));
+    reparam_ = add_child("lkb_reparam", make_reparam());
     return;
   }
-  const auto depthwise = [channels](std::int64_t size) {
-    return std::make_shared<ConvBn>(ConvBn::Options{
-        .in_channels = channels, .out_channels = channels, .kernel = size, .groups = channels});
+  const auto depthwise = [channels](std::int64_t size, Activation activation) {
+    return std::make_shared<ConvBn>(ConvBn::Options{.in_channels = channels,
+                                                    .out_channels = channels,
+                                                    .kernel = size,
+                                                    .groups = channels,
+                                                    .activation = activation});
   };
-  origin_ = add_child("lkb_origin", depthwise(kernel));
-  if (small_kernel > 0) small_ = add_child("small_conv", depthwise(small_kernel));
+  const bool alone = small_kernel == 0;  // then nothing is added between batch norm and ReLU
+  origin_ = add_child("lkb_origin", depthwise(kernel, relu && alone ? Activation::relu : Activation::none));
+  if (!alone) small_ = add_child("small_conv", depthwise(small_kernel, Activation::none));
+}
+
+std::shared_ptr<Conv2d> ReparamLargeKernelConv::make_reparam() const {
+  return std::make_shared<Conv2d>(Conv2dOptions{.in_channels = channels_,
+                                                .out_channels = channels_,
+                                                .kernel = kernel_,
+                                                .padding = kernel_ / 2,
+                                                .groups = channels_,
+                                                .bias = true,
+                                                .activation = relu_ ? Activation::relu : Activation::none});
 }
 
 Variable ReparamLargeKernelConv::forward(const Variable& x) {
   if (reparam_) return (*reparam_)(x);
   const Variable y = (*origin_)(x);
-  return small_ ? add(y, (*small_)(x)) : y;
+  return small_ ? add(y, (*small_)(x), {.relu = relu_}) : y;
 }
 
 void ReparamLargeKernelConv::merge() {
@@ -121,12 +129,7 @@ void ReparamLargeKernelConv::merge() {
   remove_child("lkb_origin");
   remove_child("small_conv");
   origin_ = small_ = nullptr;
-  reparam_ = add_child("lkb_reparam", std::make_shared<Conv2d>(Conv2dOptions{.in_channels = channels_,
-                                                                             .out_channels = channels_,
-                                                                             .kernel = kernel_,
-                                                                             .padding = kernel_ / 2,
-                                                                             .groups = channels_,
-                                                                             .bias = true}));
+  reparam_ = add_child("lkb_reparam", make_reparam());
   reparam_->to(dtype);
   assign(reparam_->weight(), large.weight);
   assign(*reparam_->bias(), large.bias);
@@ -141,8 +144,9 @@ RepLKBlock::RepLKBlock(std::int64_t channels, std::int64_t dw_channels, std::int
       pw2_(add_child("pw2",
                      std::make_shared<ConvBn>(ConvBn::Options{
                          .in_channels = dw_channels, .out_channels = channels, .bn = !options.folded}))),
-      large_kernel_(add_child("large_kernel", std::make_shared<ReparamLargeKernelConv>(
-                                                  dw_channels, kernel, small_kernel, options.merged))) {
+      large_kernel_(
+          add_child("large_kernel", std::make_shared<ReparamLargeKernelConv>(
+                                        dw_channels, kernel, small_kernel, options.merged, /*relu=*/true))) {
   if (!options.folded) prelkb_bn_ = add_child("prelkb_bn", std::make_shared<BatchNorm2d>(channels));
   drop_path_ = add_child("drop_path", std::make_shared<DropPath>(options.drop_path));
 }
@@ -150,9 +154,9 @@ RepLKBlock::RepLKBlock(std::int64_t channels, std::int64_t dw_channels, std::int
 Variable RepLKBlock::forward(const Variable& x) {
   Variable y = prelkb_bn_ ? (*prelkb_bn_)(x) : x;
   y = (*pw1_)(y);
-  y = relu((*large_kernel_)(y));
+  y = (*large_kernel_)(y);
   y = (*pw2_)(y);
-  return add(x, (*drop_path_)(y));
+  return drop_path_->add(x, y);
 }
 
 void RepLKBlock::fold() {
@@ -178,7 +182,7 @@ ConvFFN::ConvFFN(std::int64_t channels, std::int64_t hidden_channels, BlockOptio
 Variable ConvFFN::forward(const Variable& x) {
   Variable y = preffn_bn_ ? (*preffn_bn_)(x) : x;
   y = (*pw2_)((*pw1_)(y));
-  return add(x, (*drop_path_)(y));
+  return drop_path_->add(x, y);
 }
 
 void ConvFFN::fold() {

@@ -44,8 +44,9 @@ class ConvBn : public Module {
 /// (`lkb_reparam`) that gives the same outputs in eval mode.
 class ReparamLargeKernelConv : public Module {
  public:
-  /// small_kernel 0: no small branch.
-  ReparamLargeKernelConv(std::int64_t channels, std::int64_t kernel, std::int64_t small_kernel, bool merged);
+  /// small_kernel 0: no small branch. `relu`: of the sum of the branches.
+  ReparamLargeKernelConv(std::int64_t channels, std::int64_t kernel, std::int64_t small_kernel, bool merged,
+                         bool relu = false);
   bool merged() const { return reparam_ != nullptr; }
   void merge();
 
@@ -54,6 +55,8 @@ class ReparamLargeKernelConv : public Module {
 
  private:
   std::int64_t channels_, kernel_, small_kernel_;
+  std::shared_ptr<Conv2d> make_reparam() const;
+  bool relu_;
   std::shared_ptr<ConvBn> origin_, small_;
   std::shared_ptr<Conv2d> reparam_;
 };

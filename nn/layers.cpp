@@ -8,7 +8,6 @@
 #include "ops/batch_norm2d/batch_norm2d.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/depthwise_conv2d/depthwise_conv2d.h"
-#include "ops/drop_path/drop_path.h"
 #include "ops/linear/linear.h"
 
 namespace replk {
@@ -115,9 +114,14 @@ void Linear::reset_parameters(std::uint64_t seed) {
   init_fan_in_uniform(bias_, weight_.data.size(1), seed);
 }
 
-Variable DropPath::forward(const Variable& x) {
-  return drop_path(x,
-                   {.probability = probability_, .training = training(), .seed = seed_, .stream = stream_});
+DropPathParams DropPath::params() const {
+  return {.probability = probability_, .training = training(), .seed = seed_, .stream = stream_};
+}
+
+Variable DropPath::forward(const Variable& x) { return drop_path(x, params()); }
+
+Variable DropPath::add(const Variable& x, const Variable& branch) {
+  return drop_path_add(x, branch, params());
 }
 
 void DropPath::on_step(std::uint64_t seed, std::uint64_t step) {

@@ -3,6 +3,7 @@
 
 #include "core/prepared.h"
 #include "nn/module.h"
+#include "ops/drop_path/drop_path.h"
 #include "ops/primitives/activation.h"
 
 namespace replk {
@@ -90,12 +91,15 @@ class DropPath : public Module {
  public:
   explicit DropPath(double probability) : probability_(probability) {}
   double probability() const { return probability_; }
+  /// x + (what forward makes of `branch`), in one pass: the end of a residual block.
+  Variable add(const Variable& x, const Variable& branch);
 
  protected:
   Variable forward(const Variable& x) override;
   void on_step(std::uint64_t seed, std::uint64_t step) override;
 
  private:
+  DropPathParams params() const;
   double probability_;
   std::uint64_t seed_ = 0, stream_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include "core/dispatch.h"
 #include "core/random.h"
+#include "ops/primitives/elementwise.h"
 
 namespace replk {
 
@@ -34,6 +35,28 @@ Variable drop_path(const Variable& x, DropPathParams params) {
         dispatch("drop_path.backward", dy.device(),
                  [&] { cpu::drop_path_scale(g, drop_path_factors(g.samples, params), dy, grads.into(0)); });
       });
+}
+
+Variable drop_path_add(const Variable& x, const Variable& branch, DropPathParams params) {
+  const auto g = DropPathGeometry::of(branch.data(), params);
+  check(x.shape() == branch.shape() && x.data().dtype() == branch.data().dtype() &&
+            x.data().device() == branch.data().device(),
+        "drop_path_add: two tensors of one shape, dtype and device expected, got ", x.data(), " and ",
+        branch.data(), ".");
+  if (!params.training) params.probability = 0;
+  Tensor y = Tensor::empty_like(x.data());
+  dispatch("drop_path_add", y.device(), [&] {
+    cpu::drop_path_add_forward(g, drop_path_factors(g.samples, params), x.data(), branch.data(), y);
+  });
+  return record("drop_path_add", y, {x, branch}, /*saved=*/{},
+                [g, params](const Saved&, const Tensor& dy, GradSink& grads) {
+                  pass_gradient(grads, 0, dy);
+                  if (params.probability == 0) return pass_gradient(grads, 1, dy);
+                  if (!grads.wants(1)) return;
+                  dispatch("drop_path_add.backward", dy.device(), [&] {
+                    cpu::drop_path_scale(g, drop_path_factors(g.samples, params), dy, grads.into(1));
+                  });
+                });
 }
 
 }  // namespace replk

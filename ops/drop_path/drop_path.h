@@ -24,6 +24,12 @@ struct DropPathParams {
 /// Source: Huang et al., "Deep Networks with Stochastic Depth", 2016.
 Variable drop_path(const Variable& x, DropPathParams params);
 
+/// y = x + drop_path(branch): what closes a residual block, in one pass.
+///
+/// x, branch, y (C, N, H, W), f32 or f64; the rest as above, except that it is recorded in evaluation too.
+/// Backward hands dy on to x without copying it. Throws Error for unequal shapes, dtypes or devices besides.
+Variable drop_path_add(const Variable& x, const Variable& branch, DropPathParams params);
+
 /// What the kernels see: for each of C channels and N samples a plane of H*W elements.
 struct DropPathGeometry {
   std::int64_t channels, samples, plane;
@@ -37,6 +43,9 @@ namespace cpu {
 /// to[:, n] = from[:, n] * factors[n]: forward, and with dy and dx backward.
 void drop_path_scale(const DropPathGeometry& g, const std::vector<double>& factors, const Tensor& from,
                      GradTarget to);
+/// y[:, n] = x[:, n] + branch[:, n] * factors[n]
+void drop_path_add_forward(const DropPathGeometry& g, const std::vector<double>& factors, const Tensor& x,
+                           const Tensor& branch, Tensor& y);
 }  // namespace cpu
 
 }  // namespace replk

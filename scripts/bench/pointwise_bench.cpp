@@ -116,7 +116,7 @@ void sigmoid(benchmark::State& state) {
 }
 
 void add(benchmark::State& state) {
-  run(state, 3, [](Bench& b) { cpu::add_forward(b.x, b.dy, b.y); });
+  run(state, 3, [](Bench& b) { cpu::add_forward(b.x, b.dy, {}, b.y); });
 }
 
 void layer_norm(benchmark::State& state) {

@@ -1,12 +1,36 @@
 #include "ops/add/add.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
+#include "tests/support/instruction_sets.h"
 
 using namespace replk;
 using namespace replk::test;
 
 namespace {
+
+// b, but where a + b is within a difference step of the corner of relu.
+Tensor away_from_corner(const Tensor& a, Tensor b) {
+  for (std::int64_t i = 0; i < b.numel(); ++i)
+    if (std::abs(a.data<double>()[i] + b.data<double>()[i]) < 1e-3) b.data<double>()[i] += 0.01;
+  return b;
+}
+
+OpCase add_relu_case(const Shape& shape) {
+  const Tensor a = random_tensor(shape, 1);
+  return {.name = str("add, relu ", shape),
+          .inputs = {a, away_from_corner(a, random_tensor(shape, 2))},
+          .op = [](const auto& in) { return add(in[0], in[1], {.relu = true}); },
+          .reference =
+              [](const auto& in) {
+                Values y(in[0].size());
+                for (std::size_t i = 0; i < y.size(); ++i) y[i] = std::max(in[0][i] + in[1][i], 0.0);
+                return y;
+              }};
+}
 
 OpCase add_case(const Shape& shape) {
   return {.name = str("add ", shape),
@@ -23,9 +47,13 @@ OpCase add_case(const Shape& shape) {
 }  // namespace
 
 TEST_CASE("ops/add/check_op") {
-  for (const Shape& shape :
-       {Shape{6, 2, 4, 5}, Shape{1, 1, 1, 1}, Shape{1, 3, 7, 5}, Shape{7, 9}, Shape{40, 8, 20, 20}})
-    check_op(add_case(shape));
+  for_each_instruction_set([] {
+    for (const Shape& shape :
+         {Shape{6, 2, 4, 5}, Shape{1, 1, 1, 1}, Shape{1, 3, 7, 5}, Shape{7, 9}, Shape{40, 8, 20, 20}}) {
+      check_op(add_case(shape));
+      check_op(add_relu_case(shape));
+    }
+  });
 }
 
 TEST_CASE("ops/add/gradients_are_shared") {
@@ -35,6 +63,16 @@ TEST_CASE("ops/add/gradients_are_shared") {
   tape.backward(add(a, b), dy);
   CHECK(tape.gradient(a).shares_storage(dy));
   CHECK(tape.gradient(b).shares_storage(dy));
+}
+
+// One masked gradient serves both inputs.
+TEST_CASE("ops/add/relu_gradient_is_shared") {
+  const Tensor x = random_tensor({2, 3, 4, 5}, 1), dy = random_tensor(x.shape(), 3);
+  Tape tape;
+  const Variable a = tape.watch(x), b = tape.watch(random_tensor(x.shape(), 2));
+  tape.backward(add(a, b, {.relu = true}), dy);
+  CHECK(tape.gradient(a).shares_storage(tape.gradient(b)));
+  CHECK_FALSE(tape.gradient(a).shares_storage(dy));
 }
 
 // The second contribution must not write into dy, which the first one shares.

@@ -36,6 +36,20 @@ OpCase drop_case(const Shape& shape, DropPathParams params) {
           .linear_in = {0}};
 }
 
+OpCase drop_add_case(const Shape& shape, DropPathParams params) {
+  return {.name = str("drop_path_add ", shape, " p ", params.probability),
+          .inputs = {random_tensor(shape, 1), random_tensor(shape, 2)},
+          .op = [=](const auto& in) { return drop_path_add(in[0], in[1], params); },
+          .reference =
+              [=](const auto& in) {
+                DropPathParams effective = params;
+                if (!params.training) effective.probability = 0;
+                Values y = by_definition(in[1], shape, effective);
+                for (std::size_t i = 0; i < y.size(); ++i) y[i] += in[0][i];
+                return y;
+              }};
+}
+
 // The factors of n samples as drop_path applies them.
 Values factors(std::int64_t n, DropPathParams params) {
   return drop_path(Tensor::full({1, n, 1, 1}, 1, DType::f64), params).data().to_vector();
@@ -49,6 +63,15 @@ TEST_CASE("ops/drop_path/check_op") {
   check_op(drop_case({1, 13, 7, 3}, {.probability = 0.1, .stream = 2, .first_sample = 5}));
   check_op(drop_case({5, 1, 3, 3}, {.probability = 0.9}));
   check_op(drop_case({32, 16, 17, 13}, {.probability = 0.7, .seed = 1}));
+}
+
+TEST_CASE("ops/drop_path/check_op_add") {
+  check_op(drop_add_case({6, 8, 4, 5}, {.probability = 0.5, .seed = 3, .stream = 9}));
+  check_op(drop_add_case({1, 13, 7, 3}, {.probability = 0.1, .stream = 2, .first_sample = 5}));
+  check_op(drop_add_case({5, 1, 3, 3}, {.probability = 0.9}));
+  check_op(drop_add_case({3, 4, 5, 2}, {.probability = 0}));
+  check_op(drop_add_case({3, 4, 5, 2}, {.probability = 0.5, .training = false}));
+  check_op(drop_add_case({32, 16, 17, 13}, {.probability = 0.7, .seed = 1}));
 }
 
 TEST_CASE("ops/drop_path/identity") {
@@ -112,6 +135,10 @@ TEST_CASE("ops/drop_path/dropped_nan_is_gone") {
   const Values y = drop_path(x, {.probability = 0.5}).data().to_vector(),
                kept = factors(64, {.probability = 0.5});
   for (std::size_t i = 0; i < y.size(); ++i) CHECK(std::isnan(y[i]) == (kept[i / 3 % 64] != 0));
+  const Tensor one = Tensor::full(x.shape(), 1, DType::f64);
+  const Values sum = drop_path_add(one, x, {.probability = 0.5}).data().to_vector();
+  for (std::size_t i = 0; i < sum.size(); ++i)
+    CHECK((kept[i / 3 % 64] != 0 ? std::isnan(sum[i]) : sum[i] == 1));
 }
 
 TEST_CASE("ops/drop_path/errors") {
@@ -121,4 +148,9 @@ TEST_CASE("ops/drop_path/errors") {
   check_error([&] { drop_path(x, {.probability = std::nan("")}); }, {"drop_path", "[0, 1)", "nan"});
   check_error([&] { drop_path(x, {.first_sample = -1}); }, {"drop_path", "first_sample", "-1"});
   check_error([&] { drop_path(random_tensor({3, 2}, 1), {}); }, {"drop_path", "(C, N, H, W)", "(3, 2)"});
+  check_error(
+      [&] {
+        drop_path_add(random_tensor({3, 2, 4, 5}, 1), x, {});
+      },
+      {"drop_path_add", "(3, 2, 4, 5)", "(3, 2, 4, 4)"});
 }
