@@ -1,4 +1,7 @@
-// Which kernel runs: a model of the cycles that each takes, fitted to measurements (README.md has them).
+// Which kernel runs: the one asked for, or by a model of the cycles that each takes, fitted to measurements
+// (README.md has them).
+#include <atomic>
+
 #include "ops/depthwise_conv2d/correlation.h"
 #include "ops/depthwise_conv2d/fft_length.h"
 
@@ -33,10 +36,28 @@ double fft_cycles(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
   return (plane + (pass == DepthwisePass::backward_weight ? kernel / samples : 0)) / 2;
 }
 
+std::atomic<DepthwiseKernel> default_kernel = DepthwiseKernel::automatic;
+
 }  // namespace
+
+void set_default_depthwise_kernel(DepthwiseKernel kernel) { default_kernel = kernel; }
+DepthwiseKernel default_depthwise_kernel() { return default_kernel; }
+
+bool depthwise_kernel_applies(DepthwiseKernel kernel, const DepthwiseConv2dGeometry& g) {
+  switch (kernel) {
+    case DepthwiseKernel::direct:
+      return cpu::depthwise_direct_applies(g);
+    case DepthwiseKernel::fft:
+      return cpu::depthwise_fft_applies(g);
+    default:
+      return true;
+  }
+}
 
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
   if (g.forced != DepthwiseKernel::automatic) return g.forced;
+  const DepthwiseKernel preferred = default_kernel;
+  if (preferred != DepthwiseKernel::automatic && depthwise_kernel_applies(preferred, g)) return preferred;
   if (!cpu::depthwise_direct_applies(g)) return DepthwiseKernel::naive;
   if (!cpu::depthwise_fft_applies(g)) return DepthwiseKernel::direct;
   return fft_cycles(g, pass) < direct_cycles(g, pass) ? DepthwiseKernel::fft : DepthwiseKernel::direct;

@@ -6,7 +6,8 @@
 
 namespace replk {
 
-/// Which CPU kernel runs. `automatic` asks choose_depthwise_kernel; the others force one (tests, benchmarks).
+/// Which CPU kernel runs. `automatic` asks choose_depthwise_kernel; the others force one, and a call that it
+/// cannot do is an Error.
 enum class DepthwiseKernel { automatic, naive, direct, fft };
 
 enum class DepthwisePass { forward, backward_input, backward_weight };
@@ -43,10 +44,19 @@ struct DepthwiseConv2dGeometry {
   std::int64_t taps() const { return kernel.h * kernel.w; }
 };
 
-/// The kernel that runs a pass of this geometry: the forced one, or the one expected to be the fastest. Never
-/// `automatic`.
+/// The kernel that runs a pass of this geometry: the forced one, or else the default one where it applies, or
+/// else the one expected to be the fastest. Never `automatic`.
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DepthwisePass pass);
-/// "naive", "direct", "fft"
+/// True when `kernel` can do all passes of this geometry; `automatic` and `naive` always can.
+bool depthwise_kernel_applies(DepthwiseKernel kernel, const DepthwiseConv2dGeometry& g);
+
+/// What calls of this process with kernel `automatic` prefer, for whole networks from the command line:
+/// unlike `forced` it is passed over where it does not apply, which whoever sets it should report. At the
+/// start `automatic`: the fastest. Not to be set while an operator runs.
+void set_default_depthwise_kernel(DepthwiseKernel kernel);
+DepthwiseKernel default_depthwise_kernel();
+
+/// "automatic", "naive", "direct", "fft"
 const char* name_of(DepthwiseKernel kernel);
 
 namespace cpu {
