@@ -47,4 +47,15 @@ void sigmoid_forward(const Tensor& x, Tensor& y);
 void sigmoid_backward(const Tensor& y, const Tensor& dy, GradTarget dx);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void relu_forward(const Tensor& x, Tensor& y);
+void relu_backward(const Tensor& y, const Tensor& dy, GradTarget dx);
+void relu6_forward(const Tensor& x, Tensor& y);
+void relu6_backward(const Tensor& y, const Tensor& dy, GradTarget dx);
+void gelu_forward(const Tensor& x, Tensor& y);
+void gelu_backward(const Tensor& x, const Tensor& dy, GradTarget dx);
+void sigmoid_forward(const Tensor& x, Tensor& y);
+void sigmoid_backward(const Tensor& y, const Tensor& dy, GradTarget dx);
+}  // namespace cuda
+
 }  // namespace replk

@@ -21,4 +21,9 @@ void add_forward(const Tensor& a, const Tensor& b, const AddParams& params, Tens
 void add_relu_backward(const Tensor& y, const Tensor& dy, Tensor& dz);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void add_forward(const Tensor& a, const Tensor& b, const AddParams& params, Tensor& y);
+void add_relu_backward(const Tensor& y, const Tensor& dy, Tensor& dz);
+}  // namespace cuda
+
 }  // namespace replk

@@ -11,8 +11,8 @@ BatchNorm2dGeometry BatchNorm2dGeometry::of(const Tensor& x, const Tensor& weigh
   const auto check_channels = [&](const char* name, const Tensor& t) {
     check(t.defined() && t.shape() == Shape({x.size(0)}), "batch_norm2d: ", name, " of shape (C,) = (",
           x.size(0), ",) expected for x ", x.shape(), " in (C, N, H, W), got ", t.shape(), ".");
-    check(t.dtype() == x.dtype() && t.device() == x.device(), "batch_norm2d: x is ", x, ", ", name, " ", t,
-          ": one dtype and device expected.");
+    check(t.dtype() == accumulator_of(x.dtype()) && t.device() == x.device(), "batch_norm2d: x is ", x, ", ",
+          name, " ", t, ": one dtype (f32 for bf16 and f16) and device expected.");
   };
   check_channels("weight", weight);
   check_channels("bias", bias);
@@ -35,22 +35,28 @@ Variable batch_norm2d(const Variable& x, const Variable& weight, const Variable&
   if (Tape::recomputing()) params.update_statistics = false;
   Tensor y = Tensor::empty_like(x.data());
   Tensor mean = Tensor::empty_like(weight.data()), inverse_std = Tensor::empty_like(weight.data());
-  dispatch("batch_norm2d", y.device(), [&] {
+  const auto run = [&](const auto& forward_training, const auto& forward_eval) {
     if (params.training)
-      cpu::batch_norm2d_forward_training(g, x.data(), weight.data(), bias.data(), params, mean, inverse_std,
-                                         running_mean, running_var, y);
+      forward_training(g, x.data(), weight.data(), bias.data(), params, mean, inverse_std, running_mean,
+                       running_var, y);
     else
-      cpu::batch_norm2d_forward_eval(g, x.data(), weight.data(), bias.data(), params, running_mean,
-                                     running_var, mean, inverse_std, y);
-  });
+      forward_eval(g, x.data(), weight.data(), bias.data(), params, running_mean, running_var, mean,
+                   inverse_std, y);
+  };
+  dispatch(
+      "batch_norm2d", y.device(),
+      [&] { run(cpu::batch_norm2d_forward_training, cpu::batch_norm2d_forward_eval); },
+      [&] { run(cuda::batch_norm2d_forward_training, cuda::batch_norm2d_forward_eval); });
   return record("batch_norm2d", y, {x, weight, bias},
                 /*saved=*/{x.data(), weight.data(), bias.data(), mean, inverse_std},
                 [g, params](const Saved& saved, const Tensor& dy, GradSink& grads) {
                   const auto target = [&](int i) { return grads.wants(i) ? grads.into(i) : GradTarget{}; };
-                  dispatch("batch_norm2d.backward", dy.device(), [&] {
-                    cpu::batch_norm2d_backward(g, {saved[0], saved[1], saved[2], saved[3], saved[4]}, params,
-                                               dy, {target(0), target(1), target(2)});
-                  });
+                  const BatchNorm2dSaved forward{saved[0], saved[1], saved[2], saved[3], saved[4]};
+                  const BatchNorm2dGradients into{target(0), target(1), target(2)};
+                  dispatch(
+                      "batch_norm2d.backward", dy.device(),
+                      [&] { cpu::batch_norm2d_backward(g, forward, params, dy, into); },
+                      [&] { cuda::batch_norm2d_backward(g, forward, params, dy, into); });
                 });
 }
 

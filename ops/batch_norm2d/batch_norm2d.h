@@ -16,8 +16,9 @@ struct BatchNorm2dParams {
 
 /// y[c, n, h, w] = activation((x[c, n, h, w] - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c])
 ///
-/// x, y (C, N, H, W); weight, bias, running_mean and running_var (C,); all of one dtype, f32 or f64.
-/// Training: mean and (biased) variance over N, H, W, and then, unless switched off,
+/// x, y (C, N, H, W); weight, bias, running_mean and running_var (C,); all of one dtype, f32 or f64. On a GPU
+/// x and y may be bf16 or f16 while the others, and the statistics, are f32. Training: mean and (biased)
+/// variance over N, H, W, and then, unless switched off,
 ///   running = (1 - momentum) running + momentum batch, where running_var takes the unbiased variance.
 /// The running statistics also stay put while a checkpoint is recomputed. Evaluation: mean and variance are
 /// the running ones, which backward takes for constants.
@@ -60,5 +61,17 @@ void batch_norm2d_forward_eval(const BatchNorm2dGeometry& g, const Tensor& x, co
 void batch_norm2d_backward(const BatchNorm2dGeometry& g, const BatchNorm2dSaved& saved,
                            const BatchNorm2dParams& params, const Tensor& dy, BatchNorm2dGradients into);
 }  // namespace cpu
+
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void batch_norm2d_forward_training(const BatchNorm2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                   const Tensor& bias, const BatchNorm2dParams& params, Tensor& mean,
+                                   Tensor& inverse_std, Tensor& running_mean, Tensor& running_var, Tensor& y);
+void batch_norm2d_forward_eval(const BatchNorm2dGeometry& g, const Tensor& x, const Tensor& weight,
+                               const Tensor& bias, const BatchNorm2dParams& params,
+                               const Tensor& running_mean, const Tensor& running_var, Tensor& mean,
+                               Tensor& inverse_std, Tensor& y);
+void batch_norm2d_backward(const BatchNorm2dGeometry& g, const BatchNorm2dSaved& saved,
+                           const BatchNorm2dParams& params, const Tensor& dy, BatchNorm2dGradients into);
+}  // namespace cuda
 
 }  // namespace replk

@@ -28,12 +28,16 @@ Variable drop_path(const Variable& x, DropPathParams params) {
   const auto g = DropPathGeometry::of(x.data(), params);
   if (!params.training || params.probability == 0) return x;
   Tensor y = Tensor::empty_like(x.data());
-  dispatch("drop_path", y.device(),
-           [&] { cpu::drop_path_scale(g, drop_path_factors(g.samples, params), x.data(), GradTarget{y}); });
+  dispatch(
+      "drop_path", y.device(),
+      [&] { cpu::drop_path_scale(g, drop_path_factors(g.samples, params), x.data(), GradTarget{y}); },
+      [&] { cuda::drop_path_scale(g, params, x.data(), GradTarget{y}); });
   return record(
       "drop_path", y, {x}, /*saved=*/{}, [g, params](const Saved&, const Tensor& dy, GradSink& grads) {
-        dispatch("drop_path.backward", dy.device(),
-                 [&] { cpu::drop_path_scale(g, drop_path_factors(g.samples, params), dy, grads.into(0)); });
+        dispatch(
+            "drop_path.backward", dy.device(),
+            [&] { cpu::drop_path_scale(g, drop_path_factors(g.samples, params), dy, grads.into(0)); },
+            [&] { cuda::drop_path_scale(g, params, dy, grads.into(0)); });
       });
 }
 
@@ -45,18 +49,23 @@ Variable drop_path_add(const Variable& x, const Variable& branch, DropPathParams
         branch.data(), ".");
   if (!params.training) params.probability = 0;
   Tensor y = Tensor::empty_like(x.data());
-  dispatch("drop_path_add", y.device(), [&] {
-    cpu::drop_path_add_forward(g, drop_path_factors(g.samples, params), x.data(), branch.data(), y);
-  });
-  return record("drop_path_add", y, {x, branch}, /*saved=*/{},
-                [g, params](const Saved&, const Tensor& dy, GradSink& grads) {
-                  pass_gradient(grads, 0, dy);
-                  if (params.probability == 0) return pass_gradient(grads, 1, dy);
-                  if (!grads.wants(1)) return;
-                  dispatch("drop_path_add.backward", dy.device(), [&] {
-                    cpu::drop_path_scale(g, drop_path_factors(g.samples, params), dy, grads.into(1));
-                  });
-                });
+  dispatch(
+      "drop_path_add", y.device(),
+      [&] {
+        cpu::drop_path_add_forward(g, drop_path_factors(g.samples, params), x.data(), branch.data(), y);
+      },
+      [&] { cuda::drop_path_add_forward(g, params, x.data(), branch.data(), y); });
+  return record(
+      "drop_path_add", y, {x, branch}, /*saved=*/{},
+      [g, params](const Saved&, const Tensor& dy, GradSink& grads) {
+        pass_gradient(grads, 0, dy);
+        if (params.probability == 0) return pass_gradient(grads, 1, dy);
+        if (!grads.wants(1)) return;
+        dispatch(
+            "drop_path_add.backward", dy.device(),
+            [&] { cpu::drop_path_scale(g, drop_path_factors(g.samples, params), dy, grads.into(1)); },
+            [&] { cuda::drop_path_scale(g, params, dy, grads.into(1)); });
+      });
 }
 
 }  // namespace replk

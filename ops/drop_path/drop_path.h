@@ -48,4 +48,12 @@ void drop_path_add_forward(const DropPathGeometry& g, const std::vector<double>&
                            const Tensor& branch, Tensor& y);
 }  // namespace cpu
 
+namespace cuda {
+/// The same on the GPU, also in bf16 and f16. Draws the factors there, from the same numbers.
+void drop_path_scale(const DropPathGeometry& g, const DropPathParams& params, const Tensor& from,
+                     GradTarget to);
+void drop_path_add_forward(const DropPathGeometry& g, const DropPathParams& params, const Tensor& x,
+                           const Tensor& branch, Tensor& y);
+}  // namespace cuda
+
 }  // namespace replk

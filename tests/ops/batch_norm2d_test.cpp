@@ -8,6 +8,7 @@
 #include "ops/primitives/elementwise.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
+#include "tests/support/cuda.h"
 #include "tests/support/instruction_sets.h"
 
 using namespace replk;
@@ -96,13 +97,14 @@ OpCase norm_case(const Shape& shape, BatchNorm2dParams params) {
           .inputs = inputs_of(shape, params),
           .op =
               [=](const auto& in) {
-                Tensor mean = running_mean_of(shape[0], in[0].data().dtype());
-                Tensor var = running_var_of(shape[0], in[0].data().dtype());
+                Tensor mean = beside(running_mean_of(shape[0], DType::f64), in[1]);
+                Tensor var = beside(running_var_of(shape[0], DType::f64), in[1]);
                 return batch_norm2d(in[0], in[1], in[2], mean, var, params);
               },
           .reference = [=](const auto& in) { return by_definition(in, params); },
           .terms = params.training ? columns : 1,
-          .gradient_terms = columns};
+          .gradient_terms = columns,
+          .full_precision = {1, 2}};
 }
 
 const std::vector<Shape> kShapes = {{6, 2, 4, 5}, {1, 1, 3, 2},  {3, 1, 7, 5},  {17, 2, 3, 3},
@@ -286,6 +288,37 @@ TEST_CASE("ops/batch_norm2d/not_finite") {
     for (std::size_t i = 0; i < 45; ++i) CHECK(std::isnan(y[i]));
     for (std::size_t i = 45; i < 90; ++i) CHECK(std::isfinite(y[i]));
   });
+}
+
+TEST_CASE("ops/batch_norm2d/on CUDA") {
+  if (!cuda_or_skip("batch_norm2d statistics")) return;
+  for (const Shape& shape : {Shape{3, 2, 5, 7}, Shape{2, 4, 64, 64}, Shape{1500, 1, 3, 3}}) {
+    INFO(shape);
+    // Far from 0, with a first element far from all others: what a sum about a bad pivot would lose.
+    Tensor x = random_tensor(shape, 5, 99, 101);
+    x.data<double>()[0] = -3000;
+    const Tensor ones = Tensor::full({shape[0]}, 1, DType::f64),
+                 zeros = Tensor::zeros({shape[0]}, DType::f64);
+    const auto run_on = [&](Device device, DType dtype) {
+      Tensor mean = cast(zeros, dtype).to(device), var = cast(ones, dtype).to(device);
+      const Tensor y = batch_norm2d(cast(x, dtype).to(device), cast(ones, dtype).to(device),
+                                    cast(zeros, dtype).to(device), mean, var)
+                           .data();
+      return std::vector<Values>{y.to_vector(), mean.to_vector(), var.to_vector()};
+    };
+    const auto exact = run_on(Device::cpu(), DType::f64);
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      const auto got = run_on(Device::cuda(), dtype);
+      for (std::size_t i = 0; i < 3; ++i) {
+        INFO(dtype << ' ' << (i == 0 ? "y" : i == 1 ? "running_mean" : "running_var"));
+        const double tolerance = (dtype == DType::f64 ? 1e-11 : 1e-4) * max_magnitude(exact[i]);
+        CHECK(max_difference(got[i], exact[i]) <= tolerance);
+      }
+    }
+  }
+  const Tensor x = random_tensor({3, 2, 4, 4}, 1, -1, 1, DType::bf16).to(Device::cuda());
+  Tensor narrow = Tensor::zeros({3}, DType::bf16, Device::cuda());
+  check_error([&] { batch_norm2d(x, narrow, narrow, narrow, narrow); }, {"batch_norm2d", "bf16", "f32 for"});
 }
 
 TEST_CASE("ops/batch_norm2d/errors") {

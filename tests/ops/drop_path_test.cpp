@@ -7,6 +7,7 @@
 #include "core/random.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
+#include "tests/support/cuda.h"
 
 using namespace replk;
 using namespace replk::test;
@@ -139,6 +140,16 @@ TEST_CASE("ops/drop_path/dropped_nan_is_gone") {
   const Values sum = drop_path_add(one, x, {.probability = 0.5}).data().to_vector();
   for (std::size_t i = 0; i < sum.size(); ++i)
     CHECK((kept[i / 3 % 64] != 0 ? std::isnan(sum[i]) : sum[i] == 1));
+}
+
+TEST_CASE("ops/drop_path/the mask on CUDA is that of the CPU") {
+  if (!cuda_or_skip("drop_path's mask")) return;
+  for (const std::int64_t n : {1, 1000, 70001})
+    for (const double p : {0.05, 0.5, 0.9}) {
+      const DropPathParams params{.probability = p, .seed = 17, .stream = 4, .first_sample = 3};
+      const Tensor ones = Tensor::full({1, n, 1, 1}, 1, DType::f64, Device::cuda());
+      CHECK(drop_path(ones, params).data().to_vector() == factors(n, params));
+    }
 }
 
 TEST_CASE("ops/drop_path/errors") {
