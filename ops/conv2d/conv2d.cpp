@@ -64,14 +64,23 @@ Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias,
         " of its params, and a tape records. Apply it to the result instead.");
   Tensor y = Tensor::empty(g.output_shape(), x.data().dtype(), x.data().device());
   const char* name = g.pointwise() ? "conv2d_1x1" : "conv2d";
-  dispatch(name, y.device(), [&] { cpu::conv2d_forward(g, x.data(), weight.data(), bias.data(), y); });
+  dispatch(
+      name, y.device(), [&] { cpu::conv2d_forward(g, x.data(), weight.data(), bias.data(), y); },
+      [&] { cuda::conv2d_forward(g, x.data(), weight.data(), bias.data(), y); });
   return record(name, y, {x, weight, bias}, /*saved=*/{x.data(), weight.data()},
                 [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
-                  dispatch(g.pointwise() ? "conv2d_1x1.backward" : "conv2d.backward", dy.device(), [&] {
-                    if (grads.wants(0)) cpu::conv2d_backward_input(g, saved[1], dy, grads.into(0));
-                    if (grads.wants(1)) cpu::conv2d_backward_weight(g, saved[0], dy, grads.into(1));
-                    if (grads.wants(2)) cpu::conv2d_backward_bias(g, dy, grads.into(2));
-                  });
+                  dispatch(
+                      g.pointwise() ? "conv2d_1x1.backward" : "conv2d.backward", dy.device(),
+                      [&] {
+                        if (grads.wants(0)) cpu::conv2d_backward_input(g, saved[1], dy, grads.into(0));
+                        if (grads.wants(1)) cpu::conv2d_backward_weight(g, saved[0], dy, grads.into(1));
+                        if (grads.wants(2)) cpu::conv2d_backward_bias(g, dy, grads.into(2));
+                      },
+                      [&] {
+                        if (grads.wants(0)) cuda::conv2d_backward_input(g, saved[1], dy, grads.into(0));
+                        if (grads.wants(1)) cuda::conv2d_backward_weight(g, saved[0], dy, grads.into(1));
+                        if (grads.wants(2)) cuda::conv2d_backward_bias(g, dy, grads.into(2));
+                      });
                 });
 }
 

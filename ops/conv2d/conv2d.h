@@ -59,4 +59,12 @@ void conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tens
 void conv2d_backward_bias(const Conv2dGeometry& g, const Tensor& dy, GradTarget dbias);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                    Tensor& y);
+void conv2d_backward_input(const Conv2dGeometry& g, const Tensor& weight, const Tensor& dy, GradTarget dx);
+void conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& dy, GradTarget dweight);
+void conv2d_backward_bias(const Conv2dGeometry& g, const Tensor& dy, GradTarget dbias);
+}  // namespace cuda
+
 }  // namespace replk

@@ -20,14 +20,23 @@ LinearGeometry LinearGeometry::of(const Tensor& x, const Tensor& weight, const T
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
   const auto g = LinearGeometry::of(x.data(), weight.data(), bias.data());
   Tensor y = Tensor::empty({g.rows, g.out}, x.data().dtype(), x.data().device());
-  dispatch("linear", y.device(), [&] { cpu::linear_forward(g, x.data(), weight.data(), bias.data(), y); });
+  dispatch(
+      "linear", y.device(), [&] { cpu::linear_forward(g, x.data(), weight.data(), bias.data(), y); },
+      [&] { cuda::linear_forward(g, x.data(), weight.data(), bias.data(), y); });
   return record("linear", y, {x, weight, bias}, /*saved=*/{x.data(), weight.data()},
                 [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
-                  dispatch("linear.backward", dy.device(), [&] {
-                    if (grads.wants(0)) cpu::linear_backward_input(g, saved[1], dy, grads.into(0));
-                    if (grads.wants(1)) cpu::linear_backward_weight(g, saved[0], dy, grads.into(1));
-                    if (grads.wants(2)) cpu::linear_backward_bias(g, dy, grads.into(2));
-                  });
+                  dispatch(
+                      "linear.backward", dy.device(),
+                      [&] {
+                        if (grads.wants(0)) cpu::linear_backward_input(g, saved[1], dy, grads.into(0));
+                        if (grads.wants(1)) cpu::linear_backward_weight(g, saved[0], dy, grads.into(1));
+                        if (grads.wants(2)) cpu::linear_backward_bias(g, dy, grads.into(2));
+                      },
+                      [&] {
+                        if (grads.wants(0)) cuda::linear_backward_input(g, saved[1], dy, grads.into(0));
+                        if (grads.wants(1)) cuda::linear_backward_weight(g, saved[0], dy, grads.into(1));
+                        if (grads.wants(2)) cuda::linear_backward_bias(g, dy, grads.into(2));
+                      });
                 });
 }
 

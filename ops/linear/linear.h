@@ -31,4 +31,12 @@ void linear_backward_weight(const LinearGeometry& g, const Tensor& x, const Tens
 void linear_backward_bias(const LinearGeometry& g, const Tensor& dy, GradTarget dbias);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void linear_forward(const LinearGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                    Tensor& y);
+void linear_backward_input(const LinearGeometry& g, const Tensor& weight, const Tensor& dy, GradTarget dx);
+void linear_backward_weight(const LinearGeometry& g, const Tensor& x, const Tensor& dy, GradTarget dweight);
+void linear_backward_bias(const LinearGeometry& g, const Tensor& dy, GradTarget dbias);
+}  // namespace cuda
+
 }  // namespace replk

@@ -26,4 +26,10 @@ void matmul_backward_a(const MatmulGeometry& g, const Tensor& b, const Tensor& d
 void matmul_backward_b(const MatmulGeometry& g, const Tensor& a, const Tensor& dy, GradTarget db);
 }  // namespace cpu
 
+namespace cuda {  // the same on the GPU, also in bf16 and f16
+void matmul_forward(const MatmulGeometry& g, const Tensor& a, const Tensor& b, Tensor& y);
+void matmul_backward_a(const MatmulGeometry& g, const Tensor& b, const Tensor& dy, GradTarget da);
+void matmul_backward_b(const MatmulGeometry& g, const Tensor& a, const Tensor& dy, GradTarget db);
+}  // namespace cuda
+
 }  // namespace replk
