@@ -9,6 +9,7 @@
 #include "scripts/replk/commands.h"
 #include "scripts/replk/common_flags.h"
 #include "scripts/replk/evaluate.h"
+#include "scripts/replk/kernel_report.h"
 #include "scripts/replk/progress.h"
 #include "scripts/replk/svg_chart.h"
 #include "scripts/replk/table.h"
@@ -55,8 +56,7 @@ std::vector<ClassResult> by_class(const Evaluation& evaluation, std::size_t clas
   return results;
 }
 
-void print_text(const TrainedModel& trained, const std::string& data, const Evaluation& evaluation) {
-  fmt::print("{} ({}) on {}\n\n", trained.card.model, trained.path.string(), data);
+void print_text(const TrainedModel& trained, const Evaluation& evaluation) {
   Table numbers({{"images"}, {format_count(evaluation.images)}});
   numbers.add({"accuracy", format_percent(evaluation.accuracy)});
   numbers.add({"top 5", format_percent(evaluation.top5)});
@@ -82,7 +82,8 @@ void print_text(const TrainedModel& trained, const std::string& data, const Eval
   fmt::print("{}", table.text());
 }
 
-void print_json(const TrainedModel& trained, const std::string& data, const Evaluation& evaluation) {
+void print_json(const TrainedModel& trained, const std::string& data, const std::vector<std::string>& kernels,
+                const Evaluation& evaluation) {
   Json classes = Json::array();
   const auto results = by_class(evaluation, trained.card.classes.size());
   for (std::size_t i = 0; i < results.size(); ++i)
@@ -92,6 +93,7 @@ void print_json(const TrainedModel& trained, const std::string& data, const Eval
   const Json result = {{"checkpoint", trained.path.string()},
                        {"model", trained.card.model},
                        {"data", data},
+                       {"kernels", kernels},
                        {"images", evaluation.images},
                        {"accuracy", evaluation.accuracy},
                        {"top5", evaluation.top5},
@@ -106,6 +108,13 @@ void run_eval(const EvalFlags& flags) {
   const TrainedModel trained = load_trained(flags.checkpoint);
   const auto dataset = flags.data.open(trained.card.dataset);
   check_classes(*dataset, trained.card);
+  const std::string& data = dataset->name();
+  const std::vector<std::string> kernels = kernel_lines(
+      depthwise_layers(*trained.model, flags.batch_size, trained.card.height, trained.card.width),
+      Passes::forward);
+  if (!flags.json)
+    fmt::print("{} ({}) on {}\n{}\n\n", trained.card.model, trained.path.string(), data, join(kernels, "\n"));
+  std::fflush(stdout);
   Evaluation evaluation;
   {
     Progress progress;
@@ -119,11 +128,10 @@ void run_eval(const EvalFlags& flags) {
                                             fmt::format("{:.0f} images/s", images / remaining.elapsed())});
                            }});
   }
-  const std::string& data = dataset->name();
   if (flags.json)
-    print_json(trained, data, evaluation);
+    print_json(trained, data, kernels, evaluation);
   else
-    print_text(trained, data, evaluation);
+    print_text(trained, evaluation);
   if (flags.confusion.empty()) return;
   write_file_atomically(flags.confusion,
                         std::string_view(confusion_matrix(trained.card.model + " on " + data,
@@ -146,6 +154,7 @@ CLI::App* add_eval_command(CLI::App& app) {
       ->capture_default_str();
   command->add_flag("--json", flags->json, "Print JSON");
   command->add_option("--confusion", flags->confusion, "Write the confusion matrix to this SVG file");
+  add_depthwise_kernel_flag(*command);
   add_threads_flag(*command);
   command->callback([flags] { run_eval(*flags); });
   return command;

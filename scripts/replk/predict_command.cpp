@@ -14,6 +14,7 @@
 #include "scripts/replk/common_flags.h"
 #include "scripts/replk/evaluate.h"
 #include "scripts/replk/image_inputs.h"
+#include "scripts/replk/kernel_report.h"
 #include "scripts/replk/table.h"
 #include "scripts/replk/text.h"
 
@@ -130,8 +131,8 @@ void print_text(const ModelCard& card, const std::vector<Prediction>& prediction
   if (labelled > 0) fmt::print("\n{} of {} right\n", right, labelled);
 }
 
-void print_json(const TrainedModel& trained, const std::vector<Prediction>& predictions,
-                const std::vector<std::string>& errors) {
+void print_json(const TrainedModel& trained, const std::vector<std::string>& kernels,
+                const std::vector<Prediction>& predictions, const std::vector<std::string>& errors) {
   const ModelCard& card = trained.card;
   Json list = Json::array(), failed = errors;
   for (const Prediction& prediction : predictions) {
@@ -150,7 +151,8 @@ void print_json(const TrainedModel& trained, const std::vector<Prediction>& pred
     entry["top"] = top;
     list.push_back(entry);
   }
-  const Json result = {{"checkpoint", trained.path.string()}, {"predictions", list}, {"errors", failed}};
+  const Json result = {
+      {"checkpoint", trained.path.string()}, {"kernels", kernels}, {"predictions", list}, {"errors", failed}};
   fmt::print("{}\n", result.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
@@ -158,6 +160,13 @@ void run_predict(const PredictFlags& flags) {
   const TrainedModel trained = load_trained(flags.checkpoint);
   std::vector<std::string> errors;
   const std::vector<ImageInput> inputs = collect_inputs(flags, trained, errors);
+  const auto batch = static_cast<std::int64_t>(std::min(kBatch, inputs.size()));
+  std::vector<std::string> kernels;
+  if (batch > 0)
+    kernels = kernel_lines(depthwise_layers(*trained.model, batch, trained.card.height, trained.card.width),
+                           Passes::forward);
+  if (!flags.json && batch > 0) fmt::print("{}\n\n", join(kernels, "\n"));
+  std::fflush(stdout);
   std::vector<Prediction> predictions;
   predictions.reserve(inputs.size());
   for (std::size_t i = 0; i < inputs.size(); i += kBatch)
@@ -167,7 +176,7 @@ void run_predict(const PredictFlags& flags) {
   const bool any =
       std::any_of(predictions.begin(), predictions.end(), [](const auto& p) { return !p.top.empty(); });
   if (flags.json)
-    print_json(trained, predictions, errors);
+    print_json(trained, kernels, predictions, errors);
   else if (any)
     print_text(trained.card, predictions);
   std::fflush(stdout);
@@ -194,6 +203,7 @@ CLI::App* add_predict_command(CLI::App& app) {
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   command->add_flag("--json", flags->json, "Print JSON");
+  add_depthwise_kernel_flag(*command);
   add_threads_flag(*command);
   command->callback([flags] { run_predict(*flags); });
   return command;

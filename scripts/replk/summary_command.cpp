@@ -4,6 +4,7 @@
 #include "scripts/replk/checkpoint.h"
 #include "scripts/replk/commands.h"
 #include "scripts/replk/common_flags.h"
+#include "scripts/replk/kernel_report.h"
 #include "scripts/replk/model_summary.h"
 #include "scripts/replk/table.h"
 #include "scripts/replk/text.h"
@@ -13,8 +14,8 @@ namespace {
 
 struct SummaryFlags {
   std::string model;
-  std::int64_t image_size = 0;
-  bool layers = false;
+  std::int64_t image_size = 0, batch_size = 1;
+  bool layers = false, kernels = false;
 };
 
 struct Subject {
@@ -86,6 +87,10 @@ void run_summary(const SummaryFlags& flags) {
              config.num_classes);
   const ModelSummary whole = summarize(model, height, width);
   print_rows(flags.layers ? whole.layers : whole.blocks, whole);
+  std::string kernels;  // of the network as it is
+  if (flags.kernels)
+    kernels = fmt::format("\nKernels on the CPU for batches of {}:\n\n{}", flags.batch_size,
+                          kernel_table(depthwise_layers(model, flags.batch_size, height, width)));
 
   using enum Table::Align;
   Table totals({{"network"},
@@ -105,6 +110,7 @@ void run_summary(const SummaryFlags& flags) {
   }
   fmt::print("{}", totals.text());
   fmt::print("\nMACs: multiply-adds for one image; depth-wise and 1x1: the share of those convolutions.\n");
+  fmt::print("{}", kernels);
 }
 
 }  // namespace
@@ -123,6 +129,13 @@ CLI::App* add_summary_command(CLI::App& app) {
                    "Side of the image in pixels (default: the network's own)")
       ->check(CLI::Range(std::int64_t{1}, kLargestImage));
   command->add_flag("--layers", flags->layers, "Show every layer, not only blocks");
+  CLI::Option* kernels =
+      command->add_flag("--kernels", flags->kernels, "Show which kernel runs each depth-wise convolution");
+  command->add_option("--batch-size", flags->batch_size, "Images at a time, for --kernels")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str()
+      ->needs(kernels);
+  add_depthwise_kernel_flag(*command)->needs(kernels);
   add_threads_flag(*command);
   command->callback([flags] { run_summary(*flags); });
   return command;

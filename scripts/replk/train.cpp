@@ -8,6 +8,7 @@
 
 #include "core/parallel.h"
 #include "scripts/replk/command_line.h"
+#include "scripts/replk/kernel_report.h"
 #include "scripts/replk/profile_report.h"
 #include "scripts/replk/text.h"
 #include "scripts/replk/train_run.h"
@@ -98,6 +99,7 @@ int run_train(const TrainOptions& options) {
   const bool writes = !options.dry_run && !options.overfit_batch;
   if (writes && options.resume.empty()) RunFolder::require_free(options.out);
   if (options.threads > 0) set_num_threads(static_cast<int>(options.threads));
+  set_default_depthwise_kernel(depthwise_kernel_named(options.depthwise_kernel));
   Progress progress(Progress::standard_output());
   if (options.profile) Profile::enable(true);
   const Stopwatch watch;

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/nearest_name.h"
+#include "scripts/replk/kernel_report.h"
 #include "scripts/replk/run_folder.h"
 
 namespace replk {
@@ -185,6 +186,9 @@ std::vector<Option> make_options() {
       whole_number("threads", &O::threads, resumable, "threads that compute; 0: one a processor"),
       whole_number("seed", &O::seed, run, "of everything random"),
       text("device", &O::device, "NAME", run, "cpu"),
+      text("depthwise_kernel", &O::depthwise_kernel, "NAME", run,
+           "kernel of depth-wise convolutions where it applies: automatic (the fastest), fft, direct or "
+           "naive"),
       whole_number("save_every", &O::save_every, resumable, "epochs between two checkpoints"),
       text("out", &O::out, "FOLDER", process, "run folder (runs/<data>-<model>-<n>)"),
       text("resume", &O::resume, "RUN", process, "continue the run in this folder"),
@@ -341,6 +345,7 @@ void validate(const TrainOptions& o) {
   require_name("--optimizer", o.optimizer, {"adamw", "sgd"});
   require_name("--schedule", o.schedule, {"cosine", "constant", "step"});
   require(o.device == "cpu", "--device", "cpu, where this version computes,", o.device);
+  depthwise_kernel_named(o.depthwise_kernel);
   for (const std::string& name : o.augment)
     require_name("--augment", name, {"flip", "crop", "erase", "resized-crop"});
 }

@@ -41,6 +41,7 @@ struct TrainOptions {
   std::int64_t threads = 0;  // 0: as many as there are processors
   std::int64_t seed = 0;
   std::string device = "cpu";
+  std::string depthwise_kernel = "automatic";
   std::int64_t save_every = 1;  // epochs
 
   // How this process is to go about it; not part of a run's configuration.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/parallel.h"
+#include "scripts/replk/kernel_report.h"
 #include "scripts/replk/text.h"
 
 namespace replk {
@@ -60,6 +61,8 @@ std::string TrainParts::describe() {
   text += fmt::format("{}, lr {:g} {}, {} epochs of {} steps of {} images, {} threads, seed {}",
                       options.optimizer, options.lr, options.schedule, options.epochs,
                       format_count(loader.batches()), options.batch_size, num_threads(), options.seed);
+  const auto layers = depthwise_layers(model, options.batch_size, card.height, card.width);
+  for (const std::string& line : kernel_lines(layers, Passes::all)) text += "\n" + line;
   return text;
 }
 

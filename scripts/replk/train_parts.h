@@ -20,7 +20,7 @@ struct TrainParts {
 
   /// Opens the data and builds the rest around them.
   explicit TrainParts(const TrainOptions& options);
-  /// Two lines: network and data; optimizer and schedule.
+  /// Lines for the network and the data, the optimizer and the schedule, the kernels of depth-wise layers.
   std::string describe();
 
  private:

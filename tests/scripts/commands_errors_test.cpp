@@ -105,6 +105,19 @@ TEST_CASE("scripts/commands/values_out_of_range") {
   check_fails({"reparam", checkpoint, "-o", "x", "--limit", "-1"}, 2, {"--limit"});
   check_fails({"reparam", checkpoint}, 2, {"--out"});
   check_fails({"eval"}, 2, {"checkpoint"});
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"eval", checkpoint},
+                                                  {"predict", checkpoint, "--index", "0"},
+                                                  {"summary", "replknet-nano", "--kernels"},
+                                                  {"train"}}) {
+    std::vector<std::string> words = command;
+    words.insert(words.end(), {"--depthwise-kernel", "ftf"});
+    check_fails(words, 2,
+                {"--depthwise-kernel: automatic, fft, direct or naive", "'ftf'", "Did you mean 'fft'?"});
+  }
+  check_fails({"summary", "replknet-nano", "--depthwise-kernel", "fft"}, 2,
+              {"--depthwise-kernel", "--kernels"});
+  check_fails({"summary", "replknet-nano", "--batch-size", "8"}, 2, {"--batch-size", "--kernels"});
+  check_fails({"summary", "replknet-nano", "--kernels", "--batch-size", "0"}, 2, {"--batch-size"});
 }
 
 TEST_CASE("scripts/commands/data_that_is_not_what_it_should_be") {

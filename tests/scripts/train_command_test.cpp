@@ -148,3 +148,27 @@ TEST_CASE("scripts/train_command/a_killed_run_resumes_from_what_it_saved") {
   REQUIRE(rest.code == 0);
   check_same_run(fixture.run("whole"), fixture.run("parts"));
 }
+
+TEST_CASE("scripts/train_command/kernels_are_said_and_can_be_forced") {
+  const Fixture fixture;
+  std::map<std::string, std::string> weights;
+  for (const std::string kernel : {"automatic", "fft", "naive"}) {
+    const Outcome outcome = run_replk(fixture.train(kernel, {"--epochs", "1", "--depthwise-kernel", kernel}));
+    INFO(outcome.err << outcome.out);
+    REQUIRE(outcome.code == 0);
+    CHECK(contains(outcome.out, "\ndepth-wise kernels: "));
+    CHECK(contains(outcome.out, "--depthwise-kernel fft does not apply to ") == (kernel == "fft"));
+    CHECK(contains(outcome.out, " naive, ") == (kernel == "naive"));
+    CHECK(contains(read_text(fixture.run(kernel) / kConfigFile), "\"depthwise_kernel\": \"" + kernel + "\""));
+    weights[kernel] = read_text(fixture.run(kernel) / kLastFile);
+  }
+  // It was used: other kernels round differently.
+  CHECK(weights["fft"] != weights["naive"]);
+  // A run goes on with its own.
+  const Outcome other = run_replk({"train", "--resume", fixture.run("fft"), "--depthwise-kernel", "naive"});
+  CHECK(other.code == 2);
+  check_one_line(other);
+  CHECK(contains(other.err, "--depthwise-kernel: --resume continues with the run's own value"));
+  const Outcome same = run_replk({"train", "--resume", fixture.run("fft")});
+  CHECK(contains(same.out, "--depthwise-kernel fft does not apply to "));
+}
