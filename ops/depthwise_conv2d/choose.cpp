@@ -49,6 +49,8 @@ bool depthwise_kernel_applies(DepthwiseKernel kernel, const DepthwiseConv2dGeome
       return cpu::depthwise_direct_applies(g);
     case DepthwiseKernel::fft:
       return cpu::depthwise_fft_applies(g);
+    case DepthwiseKernel::tensor_core:
+      return false;  // on a GPU: cuda::choose_depthwise_kernel
     default:
       return true;
   }

@@ -47,6 +47,17 @@ DepthwiseConv2dGeometry DepthwiseConv2dGeometry::of(const Tensor& x, const Tenso
                             .prepared = params.prepared};
   g.output.h = output_extent("H", g.input.h, g.kernel.h, g.stride.h, g.padding.h, g.dilation.h);
   g.output.w = output_extent("W", g.input.w, g.kernel.w, g.stride.w, g.padding.w, g.dilation.w);
+  const bool for_cpu = g.forced == DepthwiseKernel::direct || g.forced == DepthwiseKernel::fft;
+  check(g.forced == DepthwiseKernel::automatic || g.forced == DepthwiseKernel::naive ||
+            for_cpu == x.device().is_cpu(),
+        "depthwise_conv2d: the ", name_of(g.forced), " kernel does not run on ", x.device(),
+        ". Leave the choice automatic.");
+  check(
+      g.forced != DepthwiseKernel::tensor_core || cuda::tensor_core_applies(g, x.dtype()),
+      "depthwise_conv2d: the tensor_core kernel needs f32, bf16 or f16, stride 1, dilation 1 and a kernel of "
+      "at most 65x65, got ",
+      x.dtype(), ", stride ", g.stride, ", dilation ", g.dilation, ", kernel ", g.kernel,
+      ". Leave the choice automatic.");
   check(g.forced != DepthwiseKernel::fft || cpu::depthwise_fft_applies(g),
         "depthwise_conv2d: the fft kernel needs stride 1, ",
         "dilation 1 and transforms of at most 2520 points, got stride ", g.stride, ", dilation ", g.dilation,
@@ -58,7 +69,7 @@ DepthwiseConv2dGeometry DepthwiseConv2dGeometry::of(const Tensor& x, const Tenso
 }
 
 const char* name_of(DepthwiseKernel kernel) {
-  static constexpr const char* kNames[] = {"automatic", "naive", "direct", "fft"};
+  static constexpr const char* kNames[] = {"automatic", "naive", "direct", "fft", "tensor_core"};
   return kNames[static_cast<int>(kernel)];
 }
 
@@ -66,19 +77,31 @@ Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Varia
                           DepthwiseConv2dParams params) {
   const auto g = DepthwiseConv2dGeometry::of(x.data(), weight.data(), bias.data(), params);
   Tensor y = Tensor::empty(g.output_shape(), x.data().dtype(), x.data().device());
-  dispatch("depthwise_conv2d", y.device(),
-           [&] { cpu::depthwise_conv2d_forward(g, x.data(), weight.data(), bias.data(), y); });
+  dispatch(
+      "depthwise_conv2d", y.device(),
+      [&] { cpu::depthwise_conv2d_forward(g, x.data(), weight.data(), bias.data(), y); },
+      [&] { cuda::depthwise_conv2d_forward(g, x.data(), weight.data(), bias.data(), y); });
   return record("depthwise_conv2d", y, {x, weight, bias}, /*saved=*/{x.data(), weight.data()},
                 [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
-                  dispatch("depthwise_conv2d.backward", dy.device(), [&] {
-                    if (grads.wants(0) && grads.wants(1))
-                      cpu::depthwise_conv2d_backward(g, saved[0], saved[1], dy, grads.into(0), grads.into(1));
-                    else if (grads.wants(0))
-                      cpu::depthwise_conv2d_backward_input(g, saved[1], dy, grads.into(0));
-                    else if (grads.wants(1))
-                      cpu::depthwise_conv2d_backward_weight(g, saved[0], dy, grads.into(1));
-                    if (grads.wants(2)) cpu::depthwise_conv2d_backward_bias(g, dy, grads.into(2));
-                  });
+                  dispatch(
+                      "depthwise_conv2d.backward", dy.device(),
+                      [&] {
+                        if (grads.wants(0) && grads.wants(1))
+                          cpu::depthwise_conv2d_backward(g, saved[0], saved[1], dy, grads.into(0),
+                                                         grads.into(1));
+                        else if (grads.wants(0))
+                          cpu::depthwise_conv2d_backward_input(g, saved[1], dy, grads.into(0));
+                        else if (grads.wants(1))
+                          cpu::depthwise_conv2d_backward_weight(g, saved[0], dy, grads.into(1));
+                        if (grads.wants(2)) cpu::depthwise_conv2d_backward_bias(g, dy, grads.into(2));
+                      },
+                      [&] {
+                        if (grads.wants(0))
+                          cuda::depthwise_conv2d_backward_input(g, saved[1], dy, grads.into(0));
+                        if (grads.wants(1))
+                          cuda::depthwise_conv2d_backward_weight(g, saved[0], dy, grads.into(1));
+                        if (grads.wants(2)) cuda::depthwise_conv2d_backward_bias(g, dy, grads.into(2));
+                      });
                 });
 }
 

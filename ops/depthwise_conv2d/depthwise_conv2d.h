@@ -6,9 +6,9 @@
 
 namespace replk {
 
-/// Which CPU kernel runs. `automatic` asks choose_depthwise_kernel; the others force one, and a call that it
-/// cannot do is an Error.
-enum class DepthwiseKernel { automatic, naive, direct, fft };
+/// Which kernel runs: naive on every device, direct and fft on the CPU, tensor_core on a GPU. `automatic`
+/// asks choose_depthwise_kernel; the others force one, and a call that it cannot do is an Error.
+enum class DepthwiseKernel { automatic, naive, direct, fft, tensor_core };
 
 enum class DepthwisePass { forward, backward_input, backward_weight };
 
@@ -47,7 +47,7 @@ struct DepthwiseConv2dGeometry {
 /// The kernel that runs a pass of this geometry: the forced one, or else the default one where it applies, or
 /// else the one expected to be the fastest. Never `automatic`.
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DepthwisePass pass);
-/// True when `kernel` can do all passes of this geometry; `automatic` and `naive` always can.
+/// True when `kernel` can do all passes of this geometry on the CPU; `automatic` and `naive` always can.
 bool depthwise_kernel_applies(DepthwiseKernel kernel, const DepthwiseConv2dGeometry& g);
 
 /// What calls of this process with kernel `automatic` prefer, for whole networks from the command line:
@@ -56,7 +56,7 @@ bool depthwise_kernel_applies(DepthwiseKernel kernel, const DepthwiseConv2dGeome
 void set_default_depthwise_kernel(DepthwiseKernel kernel);
 DepthwiseKernel default_depthwise_kernel();
 
-/// "automatic", "naive", "direct", "fft"
+/// "automatic", "naive", "direct", "fft", "tensor_core"
 const char* name_of(DepthwiseKernel kernel);
 
 namespace cpu {
@@ -100,5 +100,30 @@ void depthwise_conv2d_backward_fft(const DepthwiseConv2dGeometry& g, const Tenso
                                    const Tensor& dy, const GradTarget* dx, const GradTarget* dweight);
 
 }  // namespace cpu
+
+namespace cuda {
+
+/// The kernel that runs on a GPU: tensor_core for stride 1 and dilation 1 in f32, bf16 and f16 (kernels up to
+/// 65 x 65), otherwise naive; or the forced one.
+DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType dtype);
+
+// As on the CPU; f32, f64, bf16, f16.
+void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                              const Tensor& bias, Tensor& y);
+void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
+                                     GradTarget dx);
+void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
+                                      GradTarget dweight);
+void depthwise_conv2d_backward_bias(const DepthwiseConv2dGeometry& g, const Tensor& dy, GradTarget dbias);
+
+bool tensor_core_applies(const DepthwiseConv2dGeometry& g, DType dtype);
+void depthwise_conv2d_forward_tensor_core(const DepthwiseConv2dGeometry& g, const Tensor& x,
+                                          const Tensor& weight, const Tensor& bias, Tensor& y);
+void depthwise_conv2d_backward_input_tensor_core(const DepthwiseConv2dGeometry& g, const Tensor& weight,
+                                                 const Tensor& dy, GradTarget dx);
+void depthwise_conv2d_backward_weight_tensor_core(const DepthwiseConv2dGeometry& g, const Tensor& x,
+                                                  const Tensor& dy, GradTarget dweight);
+
+}  // namespace cuda
 
 }  // namespace replk

@@ -50,7 +50,10 @@ void check_case(const Case& c) {
        .inputs = inputs,
        .op =
            [=](const auto& in) {
-             return depthwise_conv2d(in[0], in[1], c.bias ? in[2] : Variable(), c.params);
+             DepthwiseConv2dParams params = c.params;
+             if (!in[0].data().device().is_cpu() && params.kernel != DepthwiseKernel::naive)
+               params.kernel = DepthwiseKernel::automatic;  // direct and fft run on the CPU alone
+             return depthwise_conv2d(in[0], in[1], c.bias ? in[2] : Variable(), params);
            },
        .reference = [=](const auto& in) { return by_definition(c, in); },
        .terms = static_cast<double>(c.kernel.h * c.kernel.w),
@@ -87,6 +90,23 @@ TEST_CASE("ops/depthwise_conv2d/same_padding") {
   check_kernels({{1, 2, 1, 1}, 51, {.padding = 25}, true});
   check_kernels({{2, 9, 1, 40}, {1, 31}, {.padding = {0, 15}}});
   check_kernels({{2, 2, 20, 6}, {51, 5}, {.padding = {25, 2}}});
+}
+
+TEST_CASE("ops/depthwise_conv2d/sizes of the networks") {
+  // What tensor-core tiles see: several groups of images and of channels, maps of 7 to 56 and wider ones in
+  // parts.
+  const auto check = [](const Shape& x, Extent2d kernel, Extent2d padding) {
+    check_case({x, kernel, {.padding = padding}});
+    check_case({x, kernel, {.padding = padding, .kernel = DepthwiseKernel::naive}});
+  };
+  check({3, 19, 7, 7}, 13, 6);
+  check({10, 5, 14, 14}, 27, 13);
+  check({2, 9, 28, 28}, 29, 14);
+  check({2, 3, 56, 56}, 31, 15);
+  check({1, 1, 20, 130}, {7, 31}, {3, 15});
+  check({1, 2, 150, 33}, {51, 5}, {25, 2});
+  check({2, 3, 24, 60}, 5, 0);
+  check({1, 2, 30, 41}, {10, 12}, {9, 3});
 }
 
 TEST_CASE("ops/depthwise_conv2d/other_padding") {

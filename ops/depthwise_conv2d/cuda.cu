@@ -1,0 +1,146 @@
+// The kernel that reads like the formula, one thread per element of the result, and the choice between it and
+// the tensor-core kernels (cuda_correlate.cu, cuda_weight_gradient.cu).
+#include "core/cuda/launch.cuh"
+#include "core/cuda/reduce.cuh"
+#include "core/cuda/vector.cuh"
+#include "ops/depthwise_conv2d/cuda_plan.h"
+
+namespace replk::cuda {
+namespace {
+
+template <class T>
+struct NaiveArgs {
+  DepthwiseConv2dGeometry g;
+  const T *x, *weight, *bias, *dy;
+  Target<T> target;
+};
+
+template <class T>
+__global__ void forward_naive(const NaiveArgs<T> args) {
+  const DepthwiseConv2dGeometry& g = args.g;
+  const std::int64_t out = g.output.h * g.output.w, in = g.input.h * g.input.w;
+  for (std::int64_t index = thread_index(); index < g.channels * g.batch * out; index += thread_count()) {
+    const auto [plane, pixel] = divide(index, out);
+    const auto [i, j] = divide(pixel, g.output.w);
+    const std::int64_t c = divide(plane, g.batch).quotient;
+    const T *x = args.x + plane * in, *weight = args.weight + c * g.kernel.h * g.kernel.w;
+    Accumulator<T> sum = args.bias ? widen(args.bias[c]) : Accumulator<T>(0);
+    for (std::int64_t u = 0; u < g.kernel.h; ++u) {
+      const std::int64_t h = i * g.stride.h - g.padding.h + u * g.dilation.h;
+      if (h < 0 || h >= g.input.h) continue;
+      for (std::int64_t v = 0; v < g.kernel.w; ++v) {
+        const std::int64_t w = j * g.stride.w - g.padding.w + v * g.dilation.w;
+        if (w >= 0 && w < g.input.w) sum += widen(weight[u * g.kernel.w + v]) * widen(x[h * g.input.w + w]);
+      }
+    }
+    args.target.put(index, sum);
+  }
+}
+
+template <class T>
+__global__ void backward_input_naive(const NaiveArgs<T> args) {
+  const DepthwiseConv2dGeometry& g = args.g;
+  const std::int64_t out = g.output.h * g.output.w, in = g.input.h * g.input.w;
+  for (std::int64_t index = thread_index(); index < g.channels * g.batch * in; index += thread_count()) {
+    const auto [plane, pixel] = divide(index, in);
+    const auto [h, w] = divide(pixel, g.input.w);
+    const std::int64_t c = divide(plane, g.batch).quotient;
+    const T *dy = args.dy + plane * out, *weight = args.weight + c * g.kernel.h * g.kernel.w;
+    Accumulator<T> sum = 0;
+    for (std::int64_t u = 0; u < g.kernel.h; ++u) {
+      const std::int64_t i = h + g.padding.h - u * g.dilation.h;  // times the stride
+      if (i < 0 || i % g.stride.h || i / g.stride.h >= g.output.h) continue;
+      for (std::int64_t v = 0; v < g.kernel.w; ++v) {
+        const std::int64_t j = w + g.padding.w - v * g.dilation.w;
+        if (j < 0 || j % g.stride.w || j / g.stride.w >= g.output.w) continue;
+        sum += widen(weight[u * g.kernel.w + v]) * widen(dy[i / g.stride.h * g.output.w + j / g.stride.w]);
+      }
+    }
+    args.target.put(index, sum);
+  }
+}
+
+// One block per tap: its threads take the outputs in steps, and their sums are added in a fixed order.
+template <class T>
+__global__ void backward_weight_naive(const NaiveArgs<T> args) {
+  using Sum = Sums<Accumulator<T>, 1>;
+  const DepthwiseConv2dGeometry& g = args.g;
+  const std::int64_t out = g.output.h * g.output.w, in = g.input.h * g.input.w;
+  const auto [c, tap] = divide(blockIdx.x, g.kernel.h * g.kernel.w);
+  const auto [u, v] = divide(tap, g.kernel.w);
+  const T *x = args.x + c * g.batch * in, *dy = args.dy + c * g.batch * out;
+  Sum sum = Sum::zero();
+  for (std::int64_t index = threadIdx.x; index < g.batch * out; index += blockDim.x) {
+    const auto [n, pixel] = divide(index, out);
+    const auto [i, j] = divide(pixel, g.output.w);
+    const std::int64_t h = i * g.stride.h - g.padding.h + u * g.dilation.h;
+    const std::int64_t w = j * g.stride.w - g.padding.w + v * g.dilation.w;
+    if (h >= 0 && h < g.input.h && w >= 0 && w < g.input.w)
+      sum[0] += widen(dy[index]) * widen(x[n * in + h * g.input.w + w]);
+  }
+  sum = block_reduce(sum);
+  if (threadIdx.x == 0) args.target.put(blockIdx.x, sum[0]);
+}
+
+template <class T>
+struct BiasGradient {
+  using Sum = Sums<Accumulator<T>, 1>;
+  static constexpr int kLanes = kVectorLanes<T>;
+  const T* dy;
+  Target<T> dbias;
+
+  __device__ NoConstants of_row(std::int64_t) const { return {}; }
+  template <int n>
+  __device__ void add(NoConstants, std::int64_t i, Sum& sum) const {
+    const auto values = load<n>(dy + i);
+    for (int k = 0; k < n; ++k) sum[0] += values[k];
+  }
+  __device__ void finish(std::int64_t c, const Sum& sum) const { dbias.put(c, sum[0]); }
+};
+
+bool on_tensor_cores(const DepthwiseConv2dGeometry& g, DType dtype) {
+  return choose_depthwise_kernel(g, dtype) == DepthwiseKernel::tensor_core;
+}
+
+}  // namespace
+
+void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                              const Tensor& bias, Tensor& y) {
+  if (on_tensor_cores(g, x.dtype())) return depthwise_conv2d_forward_tensor_core(g, x, weight, bias, y);
+  visit_floating("depthwise_conv2d", x.dtype(), [&]<class T>(TypeTag<T>) {
+    const NaiveArgs<T> args{
+        g,       x.data<T>(),         weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr,
+        nullptr, {y.data<T>(), false}};
+    launch("depthwise_conv2d", grid_stride(y.numel()), forward_naive<T>, args);
+  });
+}
+
+void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
+                                     GradTarget dx) {
+  if (on_tensor_cores(g, dy.dtype())) return depthwise_conv2d_backward_input_tensor_core(g, weight, dy, dx);
+  visit_floating("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
+    const NaiveArgs<T> args{g,       nullptr,      weight.data<T>(),
+                            nullptr, dy.data<T>(), {dx.tensor.data<T>(), dx.accumulate}};
+    launch("depthwise_conv2d.backward_input", grid_stride(dx.tensor.numel()), backward_input_naive<T>, args);
+  });
+}
+
+void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
+                                      GradTarget dweight) {
+  if (on_tensor_cores(g, dy.dtype())) return depthwise_conv2d_backward_weight_tensor_core(g, x, dy, dweight);
+  visit_floating("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
+    const NaiveArgs<T> args{g,       x.data<T>(),  nullptr,
+                            nullptr, dy.data<T>(), {dweight.tensor.data<T>(), dweight.accumulate}};
+    launch("depthwise_conv2d.backward_weight", {g.channels * g.taps(), kThreads}, backward_weight_naive<T>,
+           args);
+  });
+}
+
+void depthwise_conv2d_backward_bias(const DepthwiseConv2dGeometry& g, const Tensor& dy, GradTarget dbias) {
+  visit_floating("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
+    const BiasGradient<T> f{dy.data<T>(), {dbias.tensor.data<T>(), dbias.accumulate}};
+    reduce_rows("depthwise_conv2d.backward_bias", g.channels, g.batch * g.output.area(), f, aligned(f.dy));
+  });
+}
+
+}  // namespace replk::cuda
