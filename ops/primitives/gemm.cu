@@ -1,7 +1,9 @@
 #include <cublasLt.h>
+#include <dlfcn.h>
 
 #include <map>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "core/cuda/check.h"
@@ -13,15 +15,58 @@ namespace {
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // what NVIDIA recommends for Hopper
 
+// cuBLASLt is half a gigabyte, and loading it takes longer than many programs run: it is loaded with the
+// first product on a GPU. A machine without a GPU need not have it.
+void* library() {
+  static void* loaded = [] {
+    const std::string name = str("libcublasLt.so.", CUBLAS_VER_MAJOR);
+    for (const std::string& place :
+         {name, str(REPLK_CUDA_LIBRARIES "/", name), "/usr/local/cuda/lib64/" + name})
+      if (void* result = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) return result;
+    throw Error(str("gemm: ", name, " cannot be loaded: ", dlerror(), ". Install cuBLAS of CUDA ",
+                    CUBLAS_VER_MAJOR, " or name its folder in LD_LIBRARY_PATH."));
+  }();
+  return loaded;
+}
+
+template <class F>
+F symbol(const char* name) {
+  void* found = dlsym(library(), name);
+  check(found != nullptr, "gemm: cuBLASLt has no function ", name, ". It is of another version.");
+  return reinterpret_cast<F>(found);
+}
+
+#define REPLK_LT(name) decltype(&::name) name = symbol<decltype(&::name)>(#name)
+struct Lt {
+  REPLK_LT(cublasLtGetStatusString);
+  REPLK_LT(cublasLtCreate);
+  REPLK_LT(cublasLtMatmul);
+  REPLK_LT(cublasLtMatmulAlgoGetHeuristic);
+  REPLK_LT(cublasLtMatmulDescCreate);
+  REPLK_LT(cublasLtMatmulDescDestroy);
+  REPLK_LT(cublasLtMatmulDescSetAttribute);
+  REPLK_LT(cublasLtMatrixLayoutCreate);
+  REPLK_LT(cublasLtMatrixLayoutDestroy);
+  REPLK_LT(cublasLtMatmulPreferenceCreate);
+  REPLK_LT(cublasLtMatmulPreferenceDestroy);
+  REPLK_LT(cublasLtMatmulPreferenceSetAttribute);
+};
+#undef REPLK_LT
+
+const Lt& lt() {
+  static const Lt functions;
+  return functions;
+}
+
 void check_lt(cublasStatus_t status, const char* op, const char* call) {
-  check(status == CUBLAS_STATUS_SUCCESS, op, ": ", call, ": ", cublasLtGetStatusString(status),
+  check(status == CUBLAS_STATUS_SUCCESS, op, ": ", call, ": ", lt().cublasLtGetStatusString(status),
         ". Run again with REPLK_SYNC=1 to see whether an earlier kernel is at fault.");
 }
 
 cublasLtHandle_t handle() {
   static cublasLtHandle_t made = [] {
     cublasLtHandle_t result = nullptr;
-    check_lt(cublasLtCreate(&result), "gemm", "cublasLtCreate");
+    check_lt(lt().cublasLtCreate(&result), "gemm", "cublasLtCreate");
     return result;
   }();
   return made;
@@ -41,19 +86,19 @@ cudaDataType_t data_type(DType dtype) {
 }
 
 // A description that destroys itself.
-template <class T, cublasStatus_t (*destroy)(T)>
+template <class T, auto destroy>
 struct Owned {
   T value = nullptr;
   Owned() = default;
   Owned(const Owned&) = delete;
   Owned& operator=(const Owned&) = delete;
   ~Owned() {
-    if (value) destroy(value);
+    if (value) (lt().*destroy)(value);
   }
 };
-using Operation = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
-using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
-using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+using Operation = Owned<cublasLtMatmulDesc_t, &Lt::cublasLtMatmulDescDestroy>;
+using Layout = Owned<cublasLtMatrixLayout_t, &Lt::cublasLtMatrixLayoutDestroy>;
+using Preference = Owned<cublasLtMatmulPreference_t, &Lt::cublasLtMatmulPreferenceDestroy>;
 
 // The largest power of two up to 256 that divides an address: algorithms differ in what they need.
 std::uint32_t alignment_of(const void* pointer) {
@@ -84,7 +129,8 @@ struct Descriptions {
                                         : tf32                ? CUBLAS_COMPUTE_32F_FAST_TF32
                                                               : CUBLAS_COMPUTE_32F;
     const cudaDataType_t scale = p.dtype == DType::f64 ? CUDA_R_64F : CUDA_R_32F;
-    check_lt(cublasLtMatmulDescCreate(&operation.value, compute, scale), p.op, "cublasLtMatmulDescCreate");
+    check_lt(lt().cublasLtMatmulDescCreate(&operation.value, compute, scale), p.op,
+             "cublasLtMatmulDescCreate");
     transpose(p.op, CUBLASLT_MATMUL_DESC_TRANSA, p.b_transposed);
     transpose(p.op, CUBLASLT_MATMUL_DESC_TRANSB, p.a_transposed);
     // Rows and columns of what lies in memory, read column-major.
@@ -96,13 +142,13 @@ struct Descriptions {
  private:
   void transpose(const char* op, cublasLtMatmulDescAttributes_t which, bool transposed) {
     const cublasOperation_t value = transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    check_lt(cublasLtMatmulDescSetAttribute(operation.value, which, &value, sizeof(value)), op,
+    check_lt(lt().cublasLtMatmulDescSetAttribute(operation.value, which, &value, sizeof(value)), op,
              "cublasLtMatmulDescSetAttribute");
   }
   static void layout(const char* op, Layout& out, DType dtype, std::int64_t rows, std::int64_t columns,
                      std::int64_t stride) {
-    check_lt(cublasLtMatrixLayoutCreate(&out.value, data_type(dtype), static_cast<std::uint64_t>(rows),
-                                        static_cast<std::uint64_t>(columns), stride),
+    check_lt(lt().cublasLtMatrixLayoutCreate(&out.value, data_type(dtype), static_cast<std::uint64_t>(rows),
+                                             static_cast<std::uint64_t>(columns), stride),
              op, "cublasLtMatrixLayoutCreate");
   }
 };
@@ -133,9 +179,9 @@ cublasLtMatmulAlgo_t algorithm_for(const Product& p, const Descriptions& d) {
   if (const auto found = known.find(key); found != known.end()) return found->second;
 
   Preference preference;
-  check_lt(cublasLtMatmulPreferenceCreate(&preference.value), p.op, "cublasLtMatmulPreferenceCreate");
+  check_lt(lt().cublasLtMatmulPreferenceCreate(&preference.value), p.op, "cublasLtMatmulPreferenceCreate");
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t which, const auto& value) {
-    check_lt(cublasLtMatmulPreferenceSetAttribute(preference.value, which, &value, sizeof(value)), p.op,
+    check_lt(lt().cublasLtMatmulPreferenceSetAttribute(preference.value, which, &value, sizeof(value)), p.op,
              "cublasLtMatmulPreferenceSetAttribute");
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
@@ -148,11 +194,11 @@ cublasLtMatmulAlgo_t algorithm_for(const Product& p, const Descriptions& d) {
   cublasLtMatmulHeuristicResult_t best{};
   int count = 0;
   const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(handle(), d.operation.value, d.b.value, d.a.value, d.c.value, d.c.value,
-                                     preference.value, 1, &best, &count);
+      lt().cublasLtMatmulAlgoGetHeuristic(handle(), d.operation.value, d.b.value, d.a.value, d.c.value,
+                                          d.c.value, preference.value, 1, &best, &count);
   check(status == CUBLAS_STATUS_SUCCESS && count > 0, p.op, ": cuBLASLt has no algorithm for a ", p.dtype,
         " product of ", p.m, " x ", p.k, " and ", p.k, " x ", p.n, " into ", p.c_dtype, ": ",
-        cublasLtGetStatusString(status), ".");
+        lt().cublasLtGetStatusString(status), ".");
   known.emplace(key, best.algo);
   return best.algo;
 }
@@ -177,9 +223,10 @@ void multiply(const Product& p) {
   const bool wide = p.dtype == DType::f64;
   const void* alpha = wide ? static_cast<const void*>(&one64) : &one32;
   const void* beta = wide ? static_cast<const void*>(&before64) : &before32;
-  check_lt(cublasLtMatmul(handle(), d.operation.value, alpha, p.b, d.b.value, p.a, d.a.value, beta, p.c,
+  check_lt(
+      lt().cublasLtMatmul(handle(), d.operation.value, alpha, p.b, d.b.value, p.a, d.a.value, beta, p.c,
                           d.c.value, p.c, d.c.value, &algorithm, workspace.raw(), kWorkspaceBytes, stream),
-           p.op, "cublasLtMatmul");
+      p.op, "cublasLtMatmul");
   check_launch(p.op);
 }
 
