@@ -1,5 +1,9 @@
 #include "core/parallel.h"
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -16,6 +20,35 @@ thread_local bool in_team = false;
 void pause_briefly() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#endif
+}
+
+// Moves this thread off `cpu`, where the thread that gave it work runs. Linux likes to wake a thread where
+// its waker runs, and leaves two short-lived jobs on one processor for many milliseconds while others are
+// idle.
+void leave(int cpu) {
+#if defined(__linux__)
+  if (cpu < 0 || sched_getcpu() != cpu) return;
+  static const cpu_set_t allowed = [] {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof(set), &set);
+    return set;
+  }();
+  cpu_set_t others = allowed;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) > 0) sched_setaffinity(0, sizeof(others), &others);
+#else
+  (void)cpu;
+#endif
+}
+
+// The processor that this thread runs on; -1 where nobody tells.
+int current_cpu() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
 #endif
 }
 
@@ -49,6 +82,7 @@ class ThreadPool {
       const std::lock_guard lock(mutex_);
       body_ = body;
       context_ = context;
+      caller_cpu_ = current_cpu();
       team_ = threads;
       error_ = nullptr;
       pending_ = threads - 1;
@@ -81,15 +115,17 @@ class ThreadPool {
     while (true) {
       for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin)
         pause_briefly();
-      int team;
+      int team, caller_cpu;
       {
         std::unique_lock lock(mutex_);
         wake_.wait(lock, [&] { return generation_ != seen; });
         seen = generation_;
         if (stop_) return;
         team = team_;
+        caller_cpu = caller_cpu_;
       }
       if (thread >= team) continue;
+      leave(caller_cpu);
       take_part(thread);
       if (--pending_ == 0) {
         const std::lock_guard lock(mutex_);
@@ -112,7 +148,7 @@ class ThreadPool {
   std::atomic<int> pending_{0};               // workers still busy with this job
   void (*body_)(const void*, int) = nullptr;
   const void* context_ = nullptr;
-  int team_ = 0;
+  int team_ = 0, caller_cpu_ = -1;
   std::exception_ptr error_;
   bool stop_ = false;
 };

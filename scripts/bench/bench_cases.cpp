@@ -5,7 +5,7 @@
 //   ... pointwise PASS IN OUT PIXELS              a 1x1 convolution train MODEL CHANNELS SIZE BATCH forward,
 //   loss, backward, AdamW infer MODEL CHANNELS SIZE BATCH           merged and folded
 //                        -> ready, and what was chosen
-//   run                  -> milliseconds of one run of the case given last
+//   run N                -> milliseconds of each of N runs, one after the other, of the case given last
 //   profile              -> "operator ms" for the operators of one run, the slowest first
 //   peak                 -> GFLOP/s of multiply-adds and GB/s of a copy, all threads
 //   memory               -> MiB of tensors at most since the case was given
@@ -166,8 +166,9 @@ int main(int argc, char** argv) try {
   if (argc == 3 && std::string(argv[1]) == "--threads") set_num_threads(std::atoi(argv[2]));
   Case current;
   for (std::string line; std::getline(std::cin, line);) {
-    if (line == "run") {
-      std::cout << milliseconds(current.run) << std::endl;
+    if (line.starts_with("run ")) {
+      for (int i = std::atoi(line.c_str() + 4); i > 0; --i) std::cout << milliseconds(current.run) << ' ';
+      std::cout << std::endl;
     } else if (line == "profile") {
       std::cout << profile(current.run) << std::endl;
     } else if (line == "peak") {

@@ -29,7 +29,7 @@ B31 = dict(in_channels=3, channels=[128, 256, 512, 1024], large_kernel_sizes=[31
            layers=[2, 2, 18, 2], stem_strides=[2, 2], small_kernel=5, dw_ratio=1, ffn_ratio=4,
            num_classes=1000)
 PASSES = ("forward", "input", "weight")
-SECONDS_PER_CASE = 1
+SECONDS_PER_CASE = 0.6
 PAUSE = 0.02
 
 
@@ -49,14 +49,18 @@ class RepLK:
 
     def case(self, line):
         chosen = self.ask(line).removeprefix("ready").strip()
-        return chosen, lambda: float(self.ask("run"))
+        return chosen, lambda count: [float(word) for word in self.ask(f"run {count}").split()]
 
 
 def timed(f):
-    def run():
-        start = time.perf_counter()
-        f()
-        return (time.perf_counter() - start) * 1e3
+    """A runner: called with a count it runs f that often and returns the milliseconds of each run."""
+    def run(count):
+        times = []
+        for _ in range(count):
+            start = time.perf_counter()
+            f()
+            times.append((time.perf_counter() - start) * 1e3)
+        return times
     return run
 
 
@@ -64,15 +68,15 @@ def interleaved(runners, seconds=SECONDS_PER_CASE):
     """Medians of the runners, which take turns. A turn is a pause, in which the threads that the one before left
     spinning go to sleep, one run that does not count, and some that do; long runs need neither."""
     start = time.perf_counter()
-    warm_up = [run() for run in runners]
+    warm_up = [run(1)[0] for run in runners]
     times = [[] for _ in runners]
     while len(times[0]) < 3 or (time.perf_counter() - start < seconds and len(times[0]) < 100):
         for run, own, first in zip(runners, times, warm_up):
             if first < 500:
                 time.sleep(PAUSE)
-                run()
-            for _ in range(max(1, min(10, int(30 / first)))):
-                own.append(run())
+                own += run(1 + max(1, min(10, int(30 / first))))[1:]
+            else:
+                own += run(1)
         if sum(warm_up) > 60e3:
             break
     return [statistics.median(own) for own in times]
