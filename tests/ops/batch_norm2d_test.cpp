@@ -300,7 +300,8 @@ TEST_CASE("ops/batch_norm2d/on CUDA") {
     const Tensor ones = Tensor::full({shape[0]}, 1, DType::f64),
                  zeros = Tensor::zeros({shape[0]}, DType::f64);
     const auto run_on = [&](Device device, DType dtype) {
-      Tensor mean = cast(zeros, dtype).to(device), var = cast(ones, dtype).to(device);
+      // Copies: they are written to.
+      Tensor mean = cast(zeros, dtype).clone().to(device), var = cast(ones, dtype).clone().to(device);
       const Tensor y = batch_norm2d(cast(x, dtype).to(device), cast(ones, dtype).to(device),
                                     cast(zeros, dtype).to(device), mean, var)
                            .data();
