@@ -1,16 +1,9 @@
 #include "models/blocks.h"
 
+#include "nn/init.h"
 #include "ops/add/add.h"
-#include "ops/primitives/elementwise.h"
 
 namespace replk {
-namespace {
-
-void assign(Parameter& parameter, const std::vector<double>& values) {
-  parameter.data.copy_from(cast(Tensor::of(values, parameter.data.shape()), parameter.data.dtype()));
-}
-
-}  // namespace
 
 ConvBn::ConvBn(Options options)
     : options_(options),

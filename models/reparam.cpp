@@ -1,7 +1,7 @@
 // Merging a trained RepLKNet into a smaller one with the same outputs: small kernels into large ones, batch
 // norms into convolutions. All sums are in f64 and rounded once.
 #include "models/replknet.h"
-#include "ops/primitives/elementwise.h"
+#include "nn/init.h"
 
 namespace replk {
 
@@ -31,9 +31,6 @@ void RepLKNet::fold_head() {
     bias[i / scale.size()] += weight[i] * shift[i % scale.size()];
     weight[i] *= scale[i % scale.size()];
   }
-  const auto assign = [](Parameter& parameter, const std::vector<double>& values) {
-    parameter.data.copy_from(cast(Tensor::of(values, parameter.data.shape()), parameter.data.dtype()));
-  };
   assign(head_->weight(), weight);
   assign(head_->bias(), bias);
   remove_child("norm");

@@ -29,4 +29,8 @@ void init_fan_in_uniform(Parameter& parameter, std::int64_t fan_in, std::uint64_
   init_uniform(parameter, 1.0 / std::sqrt(static_cast<double>(fan_in)), seed);
 }
 
+void assign(Parameter& parameter, const std::vector<double>& values) {
+  parameter.data.copy_from(cast(Tensor::of(values, parameter.data.shape()), parameter.data.dtype()));
+}
+
 }  // namespace replk

@@ -76,31 +76,14 @@ std::vector<NamedTensor> Module::state() {
   return all;
 }
 
-LoadReport Module::load_state(const std::map<std::string, Tensor>& tensors) {
-  LoadReport report;
-  std::set<std::string> known;
-  for (NamedTensor& entry : state()) {
-    known.insert(entry.name);
-    const auto found = tensors.find(entry.name);
-    if (found == tensors.end()) {
-      report.missing.push_back(entry.name);
-    } else if (found->second.shape() != entry.tensor.shape()) {
-      report.mismatched.push_back(
-          str(entry.name, ": ", entry.tensor.shape(), " expected, got ", found->second.shape()));
-    } else {
-      entry.tensor.copy_from(cast(found->second, entry.tensor.dtype()));
-    }
-  }
-  for (const auto& [name, tensor] : tensors)
-    if (!known.contains(name)) report.unexpected.push_back(name);
-  return report;
-}
+namespace {
 
-void Module::load_state_strictly(const std::map<std::string, Tensor>& tensors, const std::string& source) {
-  // Look before copying, so that a state that does not fit leaves the model as it was.
+// What of `tensors` fits into `state`, which stays as it is.
+LoadReport compare_state(const std::vector<NamedTensor>& state,
+                         const std::map<std::string, Tensor>& tensors) {
   LoadReport report;
   std::set<std::string> known;
-  for (const NamedTensor& entry : state()) {
+  for (const NamedTensor& entry : state) {
     known.insert(entry.name);
     const auto found = tensors.find(entry.name);
     if (found == tensors.end())
@@ -111,6 +94,24 @@ void Module::load_state_strictly(const std::map<std::string, Tensor>& tensors, c
   }
   for (const auto& [name, tensor] : tensors)
     if (!known.contains(name)) report.unexpected.push_back(name);
+  return report;
+}
+
+}  // namespace
+
+LoadReport Module::load_state(const std::map<std::string, Tensor>& tensors) {
+  std::vector<NamedTensor> own = state();
+  LoadReport report = compare_state(own, tensors);
+  for (NamedTensor& entry : own)
+    if (const auto found = tensors.find(entry.name);
+        found != tensors.end() && found->second.shape() == entry.tensor.shape())
+      entry.tensor.copy_from(cast(found->second, entry.tensor.dtype()));
+  return report;
+}
+
+void Module::load_state_strictly(const std::map<std::string, Tensor>& tensors, const std::string& source) {
+  // Look before copying, so that a state that does not fit leaves the model as it was.
+  const LoadReport report = compare_state(state(), tensors);
   if (!report.complete()) {
     std::string message = source + ": these weights are of another model.";
     if (!report.missing.empty()) message += " Missing: " + list(report.missing) + ".";
