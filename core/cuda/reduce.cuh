@@ -141,4 +141,22 @@ void reduce_rows(const char* name, std::int64_t rows, std::int64_t columns, cons
 /// What of_row returns for an F whose rows are all alike.
 struct NoConstants {};
 
+/// For reduce_rows: target[row] (+)= the sum of the row's elements / divisor.
+template <class T>
+struct RowSums {
+  using Sum = Sums<Accumulator<T>, 1>;
+  static constexpr int kLanes = kVectorLanes<T>;
+  const T* x;
+  Target<T> target;
+  Accumulator<T> divisor = 1;
+
+  __device__ NoConstants of_row(std::int64_t) const { return {}; }
+  template <int n>
+  __device__ void add(NoConstants, std::int64_t i, Sum& sum) const {
+    const auto values = load<n>(x + i);
+    for (int k = 0; k < n; ++k) sum[0] += values[k];
+  }
+  __device__ void finish(std::int64_t row, const Sum& sum) const { target.put(row, sum[0] / divisor); }
+};
+
 }  // namespace replk::cuda

@@ -5,24 +5,6 @@
 namespace replk::cuda {
 namespace {
 
-// The global pool: the mean of each plane, a row of the matrix (planes, pixels).
-template <class T>
-struct PlaneMean {
-  using Sum = Sums<Accumulator<T>, 1>;
-  static constexpr int kLanes = kVectorLanes<T>;
-  const T* x;
-  T* y;
-  Accumulator<T> count;
-
-  __device__ NoConstants of_row(std::int64_t) const { return {}; }
-  template <int n>
-  __device__ void add(NoConstants, std::int64_t i, Sum& sum) const {
-    const auto values = load<n>(x + i);
-    for (int k = 0; k < n; ++k) sum[0] += values[k];
-  }
-  __device__ void finish(std::int64_t plane, const Sum& sum) const { y[plane] = narrow<T>(sum[0] / count); }
-};
-
 // One thread per output sums its window, row by row.
 template <class T>
 struct Forward {
@@ -79,8 +61,8 @@ bool is_global(const Pool2dGeometry& g) {
 
 void avg_pool2d_forward(const Pool2dGeometry& g, const Tensor& x, Tensor& y) {
   visit_floating("avg_pool2d", x.dtype(), [&]<class T>(TypeTag<T>) {
-    if (is_global(g)) {
-      const PlaneMean<T> f{x.data<T>(), y.data<T>(), static_cast<Accumulator<T>>(g.plane_inputs())};
+    if (is_global(g)) {  // the mean of each plane, a row of the matrix (planes, pixels)
+      const RowSums<T> f{x.data<T>(), {y.data<T>(), false}, static_cast<Accumulator<T>>(g.plane_inputs())};
       reduce_rows("avg_pool2d", g.planes, g.plane_inputs(), f, aligned(f.x));
     } else {
       elementwise("avg_pool2d", y.numel(), Forward<T>{g.rows, g.columns, x.data<T>(), y.data<T>()}, false);

@@ -26,22 +26,6 @@ struct Finish {
   }
 };
 
-template <class T>
-struct BiasGradient {
-  using Sum = Sums<Accumulator<T>, 1>;
-  static constexpr int kLanes = kVectorLanes<T>;
-  const T* dy;
-  Target<T> dbias;
-
-  __device__ NoConstants of_row(std::int64_t) const { return {}; }
-  template <int n>
-  __device__ void add(NoConstants, std::int64_t i, Sum& sum) const {
-    const auto values = load<n>(dy + i);
-    for (int k = 0; k < n; ++k) sum[0] += values[k];
-  }
-  __device__ void finish(std::int64_t o, const Sum& sum) const { dbias.put(o, sum[0]); }
-};
-
 // A convolution that is not pointwise goes through im2col, a few samples at a time and a group at a time.
 class Blocks {
  public:
@@ -182,8 +166,8 @@ void conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tens
 
 void conv2d_backward_bias(const Conv2dGeometry& g, const Tensor& dy, GradTarget dbias) {
   visit_floating("conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    const BiasGradient<T> f{dy.data<T>(), {dbias.tensor.data<T>(), dbias.accumulate}};
-    reduce_rows("conv2d.backward_bias", g.out_channels, g.columns(), f, aligned(f.dy));
+    const RowSums<T> f{dy.data<T>(), {dbias.tensor.data<T>(), dbias.accumulate}};
+    reduce_rows("conv2d.backward_bias", g.out_channels, g.columns(), f, aligned(f.x));
   });
 }
 

@@ -82,22 +82,6 @@ __global__ void backward_weight_naive(const NaiveArgs<T> args) {
   if (threadIdx.x == 0) args.target.put(blockIdx.x, sum[0]);
 }
 
-template <class T>
-struct BiasGradient {
-  using Sum = Sums<Accumulator<T>, 1>;
-  static constexpr int kLanes = kVectorLanes<T>;
-  const T* dy;
-  Target<T> dbias;
-
-  __device__ NoConstants of_row(std::int64_t) const { return {}; }
-  template <int n>
-  __device__ void add(NoConstants, std::int64_t i, Sum& sum) const {
-    const auto values = load<n>(dy + i);
-    for (int k = 0; k < n; ++k) sum[0] += values[k];
-  }
-  __device__ void finish(std::int64_t c, const Sum& sum) const { dbias.put(c, sum[0]); }
-};
-
 bool on_tensor_cores(const DepthwiseConv2dGeometry& g, DType dtype) {
   return choose_depthwise_kernel(g, dtype) == DepthwiseKernel::tensor_core;
 }
@@ -138,8 +122,8 @@ void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Te
 
 void depthwise_conv2d_backward_bias(const DepthwiseConv2dGeometry& g, const Tensor& dy, GradTarget dbias) {
   visit_floating("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    const BiasGradient<T> f{dy.data<T>(), {dbias.tensor.data<T>(), dbias.accumulate}};
-    reduce_rows("depthwise_conv2d.backward_bias", g.channels, g.batch * g.output.area(), f, aligned(f.dy));
+    const RowSums<T> f{dy.data<T>(), {dbias.tensor.data<T>(), dbias.accumulate}};
+    reduce_rows("depthwise_conv2d.backward_bias", g.channels, g.batch * g.output.area(), f, aligned(f.x));
   });
 }
 

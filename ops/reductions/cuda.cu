@@ -5,23 +5,6 @@
 namespace replk::cuda {
 namespace {
 
-template <class T>
-struct SumForward {
-  using Sum = Sums<Accumulator<T>, 1>;
-  static constexpr int kLanes = kVectorLanes<T>;
-  const T* x;
-  T* y;
-  Accumulator<T> divisor;
-
-  __device__ NoConstants of_row(std::int64_t) const { return {}; }
-  template <int n>
-  __device__ void add(NoConstants, std::int64_t i, Sum& sum) const {
-    const auto values = load<n>(x + i);
-    for (int k = 0; k < n; ++k) sum[0] += values[k];
-  }
-  __device__ void finish(std::int64_t, const Sum& sum) const { *y = narrow<T>(sum[0] / divisor); }
-};
-
 // Every element gets the same share.
 template <class T>
 struct SumBackward {
@@ -43,7 +26,7 @@ struct SumBackward {
 
 void sum_forward(const Tensor& x, double divisor, Tensor& y) {
   visit_floating("sum", x.dtype(), [&]<class T>(TypeTag<T>) {
-    const SumForward<T> f{x.data<T>(), y.data<T>(), static_cast<Accumulator<T>>(divisor)};
+    const RowSums<T> f{x.data<T>(), {y.data<T>(), false}, static_cast<Accumulator<T>>(divisor)};
     reduce_rows("sum", 1, x.numel(), f, aligned(f.x));
   });
 }
