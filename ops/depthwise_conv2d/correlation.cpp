@@ -1,6 +1,7 @@
 #include "ops/depthwise_conv2d/correlation.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace replk::cpu {
 namespace {

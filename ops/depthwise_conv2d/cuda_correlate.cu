@@ -147,17 +147,10 @@ __device__ void store_tile(const CorrelationArgs<T>& args, const Place& place, i
       *reinterpret_cast<Pair*>(staged + (g + 8 * half) * kPitch + 8 * n + 2 * t) = {
           narrow<T>(sum[n][2 * half] + offset), narrow<T>(sum[n][2 * half + 1] + offset)};
   __syncwarp();
-  constexpr int kMost = 16 / sizeof(T);
-  const unsigned common = static_cast<unsigned>(p.out_w) | static_cast<unsigned>(place.column) |
-                          static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(args.y.data) / sizeof(T));
-  if (common % kMost == 0)
-    copy_out<kMost>(args, place, channel, h, staged, kPitch);
-  else if (common % (kMost / 2) == 0)
-    copy_out<kMost / 2>(args, place, channel, h, staged, kPitch);
-  else if (kMost > 4 && common % 2 == 0)
-    copy_out<2>(args, place, channel, h, staged, kPitch);
-  else
-    copy_out<1>(args, place, channel, h, staged, kPitch);
+  with_vector<T>(p.out_w | place.column | place_of(args.y.data),
+                 [&]<int kVector>(std::integral_constant<int, kVector>) {
+                   copy_out<kVector>(args, place, channel, h, staged, kPitch);
+                 });
   __syncwarp();
 }
 
@@ -241,11 +234,9 @@ __global__ void __launch_bounds__(CorrelationPlan::kThreads, 2) correlate(const 
         }
       }
     }
-    for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
-      for (int k = 0; k < kTiles; ++k)  // registers have no index
-        if (k == i) store_tile<kColumns>(args, place, place.channel + c, h + i * tile_rows, sum[k], staged);
-    }
+    for (int i = 0; i < kTiles; ++i)
+      store_tile<kColumns>(args, place, place.channel + c, h + i * tile_rows, sum[i], staged);
   }
 }
 
@@ -269,12 +260,12 @@ void run(const char* name, const DepthwiseConv2dGeometry& g, bool turned, const 
   const CorrelationPlan& p = args.plan;
   constexpr int kPer = 16 / Mma<T>::kDepth;  // pieces in 16 columns
   constexpr int kAll = 8;
-  if (p.columns() == 8 && p.whole(16)) return launch_correlate<1, 4, kPer, kAll>(name, args);
-  if (p.columns() == 16 && p.whole(16)) return launch_correlate<2, 4, kPer, kAll>(name, args);
-  if (p.columns() == 32 && p.whole(32))
+  if (p.part_columns == 8 && p.whole(16)) return launch_correlate<1, 4, kPer, kAll>(name, args);
+  if (p.part_columns == 16 && p.whole(16)) return launch_correlate<2, 4, kPer, kAll>(name, args);
+  if (p.part_columns == 32 && p.whole(32))
     return p.reach() <= 1 ? launch_correlate<4, 4, 2 * kPer, 1>(name, args)
                           : launch_correlate<4, 4, 2 * kPer, kAll>(name, args);
-  if (p.columns() == 56 && p.whole(64) && p.reach() <= 2)
+  if (p.part_columns == 56 && p.whole(64) && p.reach() <= 2)
     return p.reach() <= 1 ? launch_correlate<7, 2, 4 * kPer, 1>(name, args)
                           : launch_correlate<7, 2, 4 * kPer, 2>(name, args);
   launch_correlate<7, 2, 0, kAll>(name, args);

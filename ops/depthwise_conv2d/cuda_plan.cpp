@@ -11,6 +11,13 @@ int round_up(int a, int b) { return ceil_div(a, b) * b; }
 int bits_of(int power_of_two) { return std::countr_zero(static_cast<unsigned>(power_of_two)); }
 int narrow(std::int64_t a) { return static_cast<int>(a); }
 
+// The most images that share a tile: 16, or the power of two that holds a smaller batch.
+int most_images(int batch) {
+  int images = 16;
+  while (images > 1 && images >= 2 * batch) images /= 2;
+  return images;
+}
+
 // Bytes from one line to the next: whole pieces of A (16 columns or a divisor of it), and 16 more, so that
 // the 8 lines of a matrix load lie in different banks.
 int pitch_of(int columns, int element_bytes) { return round_up(columns, 16) * element_bytes + 16; }
@@ -44,9 +51,7 @@ CorrelationPlan::CorrelationPlan(const DepthwiseConv2dGeometry& g, bool turn, in
 
   // The more images share a tile, the fewer rows of it lie outside; but a region has to leave room for
   // others.
-  int images = 16;
-  while (images > 1 && images >= 2 * batch) images /= 2;
-  for (;; images /= 2) {
+  for (int images = most_images(batch);; images /= 2) {
     choose_images(images, element_bytes);
     if (images == 1 || (row_parts == 1 && shared_bytes <= kSharedGoal)) break;
   }
@@ -101,13 +106,10 @@ WeightPlan::WeightPlan(const DepthwiseConv2dGeometry& g, int element_bytes)
   // 16-bit lines are read by matrix loads, as in the forward pass; f32 ones element by element, 4 lines and 8
   // columns at a time, which are in different banks when lines are 32 bytes apart (modulo 128).
   const auto pitch = [&](int columns) {
-    return element_bytes == 4 ? round_up(std::max(columns, 16) * 4 - 32, 128) + 32
-                              : pitch_of(round_up(columns, 16), element_bytes);
+    return element_bytes == 4 ? round_up(columns * 4 - 32, 128) + 32 : pitch_of(columns, element_bytes);
   };
   dy.pitch = pitch(round_up(dy.columns, 16)), x.pitch = pitch(round_up(x.columns, 16));
-  int images = 16;
-  while (images > 1 && images >= 2 * batch) images /= 2;
-  for (;; images /= 2) {
+  for (int images = most_images(batch);; images /= 2) {
     choose_images(images);
     if (images == 1 || (row_parts == 1 && dy.bytes() + x.bytes() <= kSharedGoal)) break;
   }
@@ -120,7 +122,6 @@ void WeightPlan::choose_images(int images) {
   constexpr int kTail = 16;  // lines that the last product of a range reads past it
   dy.images = x.images = images, dy.image_bits = x.image_bits = bits_of(images);
   dy.margin = x.margin = 0;
-  dy.rows = out_h;
   for (row_parts = 1;; ++row_parts) {
     dy.rows = ceil_div(out_h, row_parts);
     x.rows = std::min(in_h, dy.rows + kernel_h - 1);

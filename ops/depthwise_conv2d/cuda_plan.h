@@ -21,6 +21,12 @@ struct PlaneRegion {
 /// must be.
 inline constexpr int kSharedGoal = 104 * 1024, kSharedMost = 160 * 1024;
 
+/// Tiles of 8 columns to either side of the diagonal within which a row of the kernel lies, for maps that are
+/// not cut into parts.
+constexpr int reach_of(int kernel, int padding) {
+  return ((padding > kernel - padding ? padding : kernel - padding) + 7) / 8;
+}
+
 /// Forward, or with `turned` the input gradient: the same with dy for x and the kernel turned by 180 degrees.
 struct CorrelationPlan {
   static constexpr int kThreads = 224;  // of a block at most: 7 warps, as many as take a map of 56 rows
@@ -28,7 +34,7 @@ struct CorrelationPlan {
   int channels, batch, in_h, in_w, out_h, out_w, kernel_h, kernel_w, padding_h, padding_w;
   bool turned;
   int channels_at_once, image_groups;
-  int row_parts, part_rows, column_parts, part_columns;  // of the output
+  int row_parts, part_rows, column_parts, part_columns;  // of the output; columns are 8, 16, 32 or 56
   PlaneRegion region;                                    // the largest of any part
   int zeros, row_length;                                 // of a row of a kernel in shared memory
   int tiles;  // of 16 rows, in the registers of a warp: 4, or 2 of 56 columns
@@ -39,15 +45,11 @@ struct CorrelationPlan {
     return static_cast<std::int64_t>((channels + channels_at_once - 1) / channels_at_once) * image_groups *
            row_parts * column_parts;
   }
-  /// Columns of outputs in the registers of a warp: 8, 16, 32 or 56.
-  int columns() const { return part_columns; }
   /// True when `columns` columns hold every input column of the map.
   bool whole(int columns) const { return column_parts == 1 && padding_w >= 0 && in_w <= columns; }
-  /// Tiles of 8 columns to either side of the diagonal within which a kernel row of a whole map lies.
-  int reach() const { return (max_of(padding_w, kernel_w - padding_w) + 7) / 8; }
+  int reach() const { return reach_of(kernel_w, padding_w); }
 
  private:
-  static constexpr int max_of(int a, int b) { return a > b ? a : b; }
   void choose_images(int images, int element_bytes);
 };
 
@@ -62,15 +64,11 @@ struct WeightPlan {
   WeightPlan(const DepthwiseConv2dGeometry& g, int element_bytes);
   /// Images by rows by columns of dy that a block brings into shared memory at a time.
   constexpr int segments() const { return (batch + dy.images - 1) / dy.images * row_parts * column_parts; }
-  /// As in CorrelationPlan, for maps that are not cut into parts.
-  constexpr int reach() const {
-    return ((padding_w > kernel_w - padding_w ? padding_w : kernel_w - padding_w) + 7) / 8;
-  }
-  constexpr bool whole() const { return column_parts == 1 && padding_w >= 0 && x.columns == in_w; }
+  int reach() const { return reach_of(kernel_w, padding_w); }
+  /// True when a segment holds every column of the map.
+  bool whole() const { return column_parts == 1 && x.columns == in_w; }
   /// True when 16 * rows columns of dy and 8 * columns of x are enough for a segment.
-  constexpr bool fits(int rows, int columns) const {
-    return dy.columns <= 16 * rows && x.columns <= 8 * columns;
-  }
+  bool fits(int rows, int columns) const { return dy.columns <= 16 * rows && x.columns <= 8 * columns; }
   int shared_bytes(int rows, int columns) const;
 
  private:

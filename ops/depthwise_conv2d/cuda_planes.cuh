@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "core/cuda/vector.cuh"
 #include "ops/depthwise_conv2d/cuda_plan.h"
@@ -46,22 +47,33 @@ __device__ void load_region(const PlaneRegion& region, const T* __restrict__ pla
   }
 }
 
-/// The widest vector that every row of the region begins at a multiple of.
+/// Calls f(integral constant) with the most elements, of up to 16 bytes together, of which every one of
+/// `places` (offsets, lengths of rows: their bits joined by |) is a multiple.
+template <class T, class F>
+__device__ void with_vector(unsigned places, const F& f) {
+  constexpr int kMost = 16 / sizeof(T);
+  if (places % kMost == 0)
+    f(std::integral_constant<int, kMost>());
+  else if (places % (kMost / 2) == 0)
+    f(std::integral_constant<int, kMost / 2>());
+  else if (kMost > 4 && places % 2 == 0)
+    f(std::integral_constant<int, 2>());
+  else
+    f(std::integral_constant<int, 1>());
+}
+/// Of a pointer, in elements.
+template <class T>
+__device__ unsigned place_of(const T* p) {
+  return static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(p) / sizeof(T));
+}
+
 template <class T>
 __device__ void load_region(const PlaneRegion& region, const T* __restrict__ planes, std::int64_t plane,
                             int width, int images, char* shared) {
-  constexpr int kMost = 16 / sizeof(T);
-  const unsigned common = static_cast<unsigned>(width) | static_cast<unsigned>(region.column) |
-                          static_cast<unsigned>(region.columns) |
-                          static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(planes) / sizeof(T));
-  if (common % kMost == 0)
-    load_region<kMost>(region, planes, plane, width, images, shared);
-  else if (common % (kMost / 2) == 0)
-    load_region<kMost / 2>(region, planes, plane, width, images, shared);
-  else if (kMost > 4 && common % 2 == 0)
-    load_region<2>(region, planes, plane, width, images, shared);
-  else
-    load_region<1>(region, planes, plane, width, images, shared);
+  with_vector<T>(width | region.column | region.columns | place_of(planes),
+                 [&]<int kVector>(std::integral_constant<int, kVector>) {
+                   load_region<kVector>(region, planes, plane, width, images, shared);
+                 });
 }
 
 }  // namespace replk::cuda

@@ -1,7 +1,5 @@
 #include "ops/depthwise_conv2d/depthwise_conv2d.h"
 
-#include <algorithm>
-
 #include "core/dispatch.h"
 
 namespace replk {
