@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "data/image_ops.h"
 
 namespace replk {
 namespace {
@@ -120,13 +121,34 @@ Image HorizontalFlip::operator()(Image image, Random& random) const {
   return image;
 }
 
+Image ColorJitter::operator()(Image image, Random& random) const {
+  check(strength >= 0, "ColorJitter: a strength of 0 or more expected, got ", strength, ".");
+  const auto factor = [&] { return random.uniform(std::max(0.0, 1 - strength), 1 + strength); };
+  const double brightness = factor(), contrast = factor(), color = factor();
+  std::array<int, 3> order = {0, 1, 2};
+  for (std::int64_t i = 2; i > 0; --i)
+    std::swap(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(random.below(i + 1))]);
+  for (const int which : order)
+    image = which == 0   ? adjust_brightness(std::move(image), brightness)
+            : which == 1 ? adjust_contrast(std::move(image), contrast)
+                         : adjust_color(std::move(image), color);
+  return image;
+}
+
 Image RandomErasing::operator()(Image image, Random& random) const {
   check(image.channels <= 3, "RandomErasing: 1 to 3 channels expected, got ", image, ".");
   check_range("RandomErasing", "an area", area);
   check(aspect > 0 && aspect <= 1, "RandomErasing: an aspect in (0, 1] expected, got ", aspect, ".");
+  check(count >= 1, "RandomErasing: a count of at least 1 expected, got ", count, ".");
   if (!happens(random, probability)) return image;
+  for (int rectangle = 0; rectangle < count; ++rectangle) erase_one(image, random);
+  return image;
+}
+
+void RandomErasing::erase_one(Image& image, Random& random) const {
+  const double whole = static_cast<double>(image.height * image.width) / count;
   for (int attempt = 0; attempt < kTries; ++attempt) {
-    const double target = static_cast<double>(image.height * image.width) * random.uniform(area[0], area[1]);
+    const double target = whole * random.uniform(area[0], area[1]);
     const double proportion = log_uniform(random, aspect, 1 / aspect);
     const std::int64_t h = round_even(std::sqrt(target * proportion));
     const std::int64_t w = round_even(std::sqrt(target / proportion));
@@ -141,9 +163,8 @@ Image RandomErasing::operator()(Image image, Random& random) const {
           image.at(y, x, c) =
               static_cast<std::uint8_t>(std::clamp<std::int64_t>(round_even(mean[channel] + noise), 0, 255));
         }
-    return image;
+    return;
   }
-  return image;
 }
 
 Image ConvertChannels::operator()(Image image, Random&) const {

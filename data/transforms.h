@@ -84,22 +84,34 @@ struct HorizontalFlip {
   Image operator()(Image image, Random& random) const;
 };
 
-/// Overwrites a random rectangle, with this probability.
+/// Brightness, contrast and colour multiplied by factors in [1 - strength, 1 + strength] (not below 0), in
+/// random order. Source: torchvision's ColorJitter on PIL images, without hue; timm gives all three one
+/// strength.
+struct ColorJitter {
+  double strength = 0.4;
+  Image operator()(Image image, Random& random) const;
+};
+
+/// Overwrites `count` random rectangles, with this probability.
 ///
-/// Its area is uniform in `area` times the picture's, height / width log-uniform in [aspect, 1 / aspect]; ten
-/// tries to fit it strictly inside, else nothing happens. noise: every byte is mean + deviation * standard
-/// normal, clamped, so that after normalising with the same numbers (times 255) it looks like timm's "pixel"
-/// mode. constant: the mean. Source: Zhong et al. 2020, timm's rule.
+/// The area of each is uniform in `area` times the picture's, over count; height / width log-uniform in
+/// [aspect, 1 / aspect]; ten tries to fit each strictly inside, else nothing happens. noise: every byte is
+/// mean + deviation * standard normal, clamped, so that after normalising with the same numbers (times 255)
+/// it looks like timm's "pixel" mode. constant: the mean. Source: Zhong et al. 2020, timm's rule.
 struct RandomErasing {
   enum class Fill { noise, constant };
   double probability = 0.25;
   std::array<double, 2> area = {0.02, 1.0 / 3.0};
   double aspect = 0.3;
+  int count = 1;
   Fill fill = Fill::noise;
   std::array<double, 3> mean = {127.5, 127.5, 127.5};  // bytes; grey uses the first
   std::array<double, 3> deviation = {64, 64, 64};
 
   Image operator()(Image image, Random& random) const;
+
+ private:
+  void erase_one(Image& image, Random& random) const;
 };
 
 /// convert_channels as a transform.

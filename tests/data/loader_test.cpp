@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "data/rand_augment.h"
 #include "data/sampler.h"
 #include "data/subset.h"
 #include "tests/data/data_support.h"
@@ -16,7 +17,10 @@ using namespace replk::test;
 
 namespace {
 
-Pipeline augmentation() { return {RandomCrop{.padding = 2}, HorizontalFlip{}, RandomErasing{}}; }
+Pipeline augmentation() {
+  return {RandomCrop{.padding = 2}, HorizontalFlip{}, RandAugment::parse("rand-m9-mstd0.5-inc1"),
+          ColorJitter{}, RandomErasing{}};
+}
 
 // Everything a batch holds, in a form that can be compared.
 struct Record {

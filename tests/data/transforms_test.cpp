@@ -321,6 +321,29 @@ TEST_CASE("data/transforms/random_erasing_noise") {
   CHECK(std::sqrt(squares / count - sum / count * (sum / count)) == Approx(20).margin(1));
 }
 
+TEST_CASE("data/transforms/random_erasing_of_several_rectangles") {
+  const Image image = Image::filled(64, 64, 1, 0);
+  double one = 0, three = 0;
+  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+    const auto erased = [&](int count) {
+      Random random(seed);
+      const Image result = RandomErasing{.probability = 1,
+                                         .count = count,
+                                         .fill = RandomErasing::Fill::constant,
+                                         .mean = {9, 9, 9}}(image, random);
+      return static_cast<double>(std::count(result.pixels.begin(), result.pixels.end(), 9)) / 4096;
+    };
+    one += erased(1) / 400;
+    three += erased(3) / 400;
+    REQUIRE(erased(3) < 0.35);
+  }
+  // Together as large as one, less where they overlap.
+  CHECK(one == Approx(0.177).margin(0.015));
+  CHECK(three == Approx(0.165).margin(0.015));
+  Random random = any();
+  check_error([&] { RandomErasing{.count = 0}(image, random); }, {"RandomErasing", "count", "got 0"});
+}
+
 TEST_CASE("data/transforms/pipeline") {
   const Image image = random_image(8, 8, 3, 1);
   Pipeline pipeline{RandomCrop{.padding = 2}, HorizontalFlip{.probability = 1}};
