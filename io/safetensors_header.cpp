@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "io/shown.h"
+
 namespace replk::safetensors {
 namespace {
 
@@ -18,15 +20,6 @@ constexpr std::array<std::pair<const char*, DType>, 6> kDTypes{{{"F32", DType::f
                                                                 {"F16", DType::f16},
                                                                 {"U8", DType::u8},
                                                                 {"I64", DType::i64}}};
-
-// Text from the file, made fit for an error message.
-std::string shown(std::string_view text) {
-  constexpr std::size_t kLongest = 100;
-  std::string result(text.substr(0, kLongest));
-  std::replace_if(
-      result.begin(), result.end(), [](unsigned char c) { return c < 32 || c == 127; }, '?');
-  return "\"" + result + (text.size() > kLongest ? "...\"" : "\"");
-}
 
 // Accepts exactly {"__metadata__": {text: text}, name: {"dtype": text, "shape": [n...], "data_offsets": [b,
 // e]}} from nlohmann's event parser. Nothing deeper or other is ever stored, so memory stays within a small

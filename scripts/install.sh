@@ -6,7 +6,7 @@ packages=(
   g++ cmake ninja-build ccache        # compiler and build
   libeigen3-dev libhwy-dev            # matrix products, vector instructions
   libfmt-dev libcli11-dev nlohmann-json3-dev  # text, command line, JSON
-  zlib1g-dev libstb-dev               # compressed data, images
+  zlib1g-dev libzip-dev libstb-dev    # compressed data, archives, images
   catch2                              # tests
   dataset-fashion-mnist               # 70,000 images to train on
 )

@@ -299,3 +299,26 @@ TEST_CASE("io/safetensors/errors") {
   check_error([&] { write_safetensors(path, {{"\xff", Tensor::zeros({1})}}); }, {"UTF-8"});
   CHECK(!fs::exists(path));
 }
+
+// Written by the Python package: tests/fixtures/make_pytorch.py.
+TEST_CASE("io/safetensors/a_file_of_the_python_package") {
+  const Safetensors file = read_safetensors("tests/fixtures/pytorch/python.safetensors");
+  CHECK(file.metadata == std::map<std::string, std::string>{{"format", "pt"}, {"by", "Python"}});
+  CHECK(file.tensors.size() == 14);
+  const auto is = [&](const char* key, const Shape& shape, DType dtype, const Values& expected) {
+    INFO(key);
+    const Tensor& tensor = file.tensors.at(key);
+    CHECK(tensor.shape() == shape);
+    CHECK(tensor.dtype() == dtype);
+    CHECK(tensor.to_vector() == expected);
+  };
+  is("f32", {2, 3}, DType::f32, {0, 1, 2, 3, 4, 5});
+  is("f64", {3}, DType::f64, {-1, 0, 1});
+  is("f16", {4}, DType::f16, {0, 1, 2, 3});
+  is("bf16", {2, 2}, DType::bf16, {0, 1, 2, 3});
+  is("i64", {2}, DType::i64, {-1099511627776.0, 7});
+  is("u8", {5}, DType::u8, {250, 251, 252, 253, 254});
+  is("scalar", {}, DType::f32, {3.5});
+  is("empty", {0, 4}, DType::f32, {});
+  is("corner", {2, 3}, DType::f32, {7, 9, 11, 19, 21, 23});
+}
