@@ -2,25 +2,23 @@
 
 #include <cmath>
 
+#include "core/dispatch.h"
 #include "optim/for_trainable.h"
+#include "optim/updates.h"
 
 namespace replk {
 namespace {
 
-template <class T>
-struct Coefficients {
-  T take1, keep2, take2;  // of the two averages
-  T root_scale, eps;      // sqrt(v) * root_scale is the root of the bias-corrected v
-  T shrink, step_size;    // of the weight, and its step with the bias correction of m
-};
-
 // A function of its own with everything by value: inside the lambda the compiler would not vectorise it.
 template <class T>
-void update_piece(const Coefficients<T> c, std::int64_t count, const T* g, T* p, T* m, T* v) {
+void update_piece(const AdamWUpdate& u, std::int64_t count, const T* g, T* p, T* m, T* v) {
+  const T take1 = static_cast<T>(u.take1), keep2 = static_cast<T>(u.keep2), take2 = static_cast<T>(u.take2);
+  const T root_scale = static_cast<T>(u.root_scale), eps = static_cast<T>(u.eps);
+  const T shrink = static_cast<T>(u.shrink), step_size = static_cast<T>(u.step_size);
   for (std::int64_t i = 0; i < count; ++i) {
-    m[i] += c.take1 * (g[i] - m[i]);
-    v[i] = c.keep2 * v[i] + c.take2 * (g[i] * g[i]);
-    p[i] = c.shrink * p[i] - c.step_size * (m[i] / (std::sqrt(v[i]) * c.root_scale + c.eps));
+    m[i] += take1 * (g[i] - m[i]);
+    v[i] = keep2 * v[i] + take2 * (g[i] * g[i]);
+    p[i] = shrink * p[i] - step_size * (m[i] / (std::sqrt(v[i]) * root_scale + eps));
   }
 }
 
@@ -35,26 +33,35 @@ AdamW::AdamW(FlatParameters& parameters, AdamWParams params)
   exp_avg_sq_ = add_buffer("exp_avg_sq");
 }
 
-void AdamW::update(const FlatParameters& parameters, std::int64_t step) {
+void AdamW::update(const FlatParameters& parameters, std::int64_t step, const Tensor& norm) {
   const auto [beta1, beta2] = params_.betas;
   const double correction1 = 1 - std::pow(beta1, step), correction2 = std::sqrt(1 - std::pow(beta2, step));
-  visit_real("adamw", parameters.data().dtype(), [&]<class T>(TypeTag<T>) {
-    Tensor data = parameters.data();
-    T* p = data.data<T>();
-    const T* g = parameters.gradients().data<T>();
-    T *m = exp_avg_.data<T>(), *v = exp_avg_sq_.data<T>();
-    for_trainable(parameters, [&](const auto& segment, std::int64_t begin, std::int64_t end) {
-      const double lr = learning_rate() * segment.lr_scale;
-      const Coefficients<T> c{.take1 = static_cast<T>(1 - params_.betas[0]),
-                              .keep2 = static_cast<T>(params_.betas[1]),
-                              .take2 = static_cast<T>(1 - params_.betas[1]),
-                              .root_scale = static_cast<T>(1 / correction2),
-                              .eps = static_cast<T>(params_.eps),
-                              .shrink = static_cast<T>(1 - lr * segment.weight_decay),
-                              .step_size = static_cast<T>(lr / correction1)};
-      update_piece(c, end - begin, g + begin, p + begin, m + begin, v + begin);
+  const auto update_of = [&](const UpdateRange& range) -> AdamWUpdate {
+    const double lr = learning_rate() * range.lr_scale;
+    return {.take1 = 1 - params_.betas[0],
+            .keep2 = params_.betas[1],
+            .take2 = 1 - params_.betas[1],
+            .root_scale = 1 / correction2,
+            .step_size = lr / correction1,
+            .eps = params_.eps,
+            .shrink = 1 - lr * range.weight_decay};
+  };
+  Tensor data = parameters.data();
+  const Tensor& gradients = parameters.gradients();
+  const auto on_cpu = [&] {
+    visit_real("adamw", data.dtype(), [&]<class T>(TypeTag<T>) {
+      const T* g = gradients.data<T>();
+      T *p = data.data<T>(), *m = exp_avg_.data<T>(), *v = exp_avg_sq_.data<T>();
+      for_trainable(parameters, [&](const UpdateRange& range, std::int64_t begin, std::int64_t end) {
+        update_piece(update_of(range), end - begin, g + begin, p + begin, m + begin, v + begin);
+      });
     });
-  });
+  };
+  const auto on_gpu = [&] {
+    for (const UpdateRange& range : parameters.trainable_ranges())
+      cuda::adamw_update(range, update_of(range), norm, gradients, data, exp_avg_, exp_avg_sq_);
+  };
+  dispatch("adamw", data.device(), on_cpu, on_gpu);
 }
 
 }  // namespace replk

@@ -29,7 +29,7 @@ class AdamW final : public Optimizer {
   AdamW(FlatParameters& parameters, AdamWParams params);
 
  private:
-  void update(const FlatParameters& parameters, std::int64_t step) override;
+  void update(const FlatParameters& parameters, std::int64_t step, const Tensor& norm) override;
 
   AdamWParams params_;
   Tensor exp_avg_, exp_avg_sq_;

@@ -6,6 +6,7 @@
 
 #include "core/dispatch.h"
 #include "core/parallel.h"
+#include "optim/updates.h"
 
 namespace replk {
 namespace {
@@ -44,6 +45,32 @@ double sum_of_squares(const T* values, std::int64_t count) {
   double sum = 0;
   for (const double lane : lanes) sum += lane;
   return sum;
+}
+
+double l2_norm(const Tensor& gradients) {
+  const std::int64_t count = gradients.numel();
+  std::vector<double> sums(static_cast<std::size_t>((count + kSumBlock - 1) / kSumBlock));
+  visit_real("grad_norm", gradients.dtype(), [&]<class T>(TypeTag<T>) {
+    const T* values = gradients.data<T>();
+    parallel_for(static_cast<std::int64_t>(sums.size()), 2, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t b = begin; b < end; ++b)
+        sums[static_cast<std::size_t>(b)] =
+            sum_of_squares(values + b * kSumBlock, std::min(kSumBlock, count - b * kSumBlock));
+    });
+  });
+  double sum = 0;
+  for (const double block : sums) sum += block;
+  return std::sqrt(sum);
+}
+
+void multiply(Tensor& gradients, double scale) {
+  visit_real("clip_grad_norm", gradients.dtype(), [&]<class T>(TypeTag<T>) {
+    T* values = gradients.data<T>();
+    const T factor = static_cast<T>(scale);
+    parallel_for(gradients.numel(), 2 * kSumBlock, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) values[i] *= factor;
+    });
+  });
 }
 
 }  // namespace
@@ -99,6 +126,24 @@ FlatParameters::FlatParameters(const std::vector<ParameterGroup>& groups) {
   }
 }
 
+std::vector<UpdateRange> FlatParameters::trainable_ranges() const {
+  std::vector<UpdateRange> ranges;
+  bool open = false;  // the segment before belongs to the last range; what lies between is 0 and stays so
+  for (const Segment& segment : segments_) {
+    if (!segment.parameter->trainable) {
+      open = false;
+      continue;
+    }
+    if (open && ranges.back().lr_scale == segment.lr_scale &&
+        ranges.back().weight_decay == segment.weight_decay)
+      ranges.back().end = segment.end;
+    else
+      ranges.push_back({segment.begin, segment.end, segment.lr_scale, segment.weight_decay});
+    open = true;
+  }
+  return ranges;
+}
+
 void FlatParameters::zero_grad() {
   for (const Segment& segment : segments_) segment.parameter->grad_ready = false;
 }
@@ -126,39 +171,25 @@ void FlatParameters::complete_gradients() {
   }
 }
 
-double FlatParameters::grad_norm() {
+Tensor FlatParameters::grad_norm() {
   complete_gradients();
-  const std::int64_t count = gradients_.numel();
-  std::vector<double> sums(static_cast<std::size_t>((count + kSumBlock - 1) / kSumBlock));
-  dispatch("grad_norm", gradients_.device(), [&] {
-    visit_real("grad_norm", gradients_.dtype(), [&]<class T>(TypeTag<T>) {
-      const T* values = std::as_const(gradients_).data<T>();
-      parallel_for(static_cast<std::int64_t>(sums.size()), 2, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t b = begin; b < end; ++b)
-          sums[static_cast<std::size_t>(b)] =
-              sum_of_squares(values + b * kSumBlock, std::min(kSumBlock, count - b * kSumBlock));
-      });
-    });
-  });
-  double sum = 0;
-  for (const double block : sums) sum += block;
-  return std::sqrt(sum);
+  Tensor norm = Tensor::empty({}, DType::f64, gradients_.device());
+  dispatch(
+      "grad_norm", gradients_.device(), [&] { *norm.data<double>() = l2_norm(gradients_); },
+      [&] { cuda::l2_norm(gradients_, norm); });
+  return norm;
 }
 
-double FlatParameters::clip_grad_norm(double max_norm) {
+Tensor FlatParameters::clip_grad_norm(double max_norm) {
   check(max_norm > 0, "clip_grad_norm: max_norm > 0 expected, got ", max_norm, ".");
-  const double norm = grad_norm();
-  const double scale = max_norm / (norm + 1e-6);
-  if (!std::isfinite(norm) || scale >= 1) return norm;
-  dispatch("clip_grad_norm", gradients_.device(), [&] {
-    visit_real("clip_grad_norm", gradients_.dtype(), [&]<class T>(TypeTag<T>) {
-      T* values = gradients_.data<T>();
-      const T factor = static_cast<T>(scale);
-      parallel_for(gradients_.numel(), 2 * kSumBlock, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) values[i] *= factor;
-      });
-    });
-  });
+  const Tensor norm = grad_norm();
+  dispatch(
+      "clip_grad_norm", gradients_.device(),
+      [&] {
+        const double length = *norm.data<double>(), scale = max_norm / (length + 1e-6);
+        if (std::isfinite(length) && scale < 1) multiply(gradients_, scale);
+      },
+      [&] { cuda::clip(gradients_, norm, max_norm); });
   return norm;
 }
 

@@ -26,6 +26,12 @@ struct ParameterGroup {
 std::vector<ParameterGroup> split_decay_groups(const std::vector<Parameter*>& parameters,
                                                double weight_decay);
 
+/// Elements [begin, end) of the flat buffers that are updated alike.
+struct UpdateRange {
+  std::int64_t begin, end;
+  double lr_scale, weight_decay;
+};
+
 /// Moves the data and gradients of parameters into one flat buffer each; Parameter::data and ::grad become
 /// views of them, each starting at a multiple of 64 bytes. So whoever writes a parameter must write into it
 /// (copy_from), not replace its tensors: the next use would find that out and throw. The parameters must
@@ -49,19 +55,22 @@ class FlatParameters {
   const Tensor& data() const { return data_; }
   const Tensor& gradients() const { return gradients_; }
   std::span<const Segment> segments() const { return segments_; }
+  /// Everything that is not frozen, in as few ranges as there are changes of group (and of frozen to not).
+  std::vector<UpdateRange> trainable_ranges() const;
 
   /// Starts a step: marks all gradients as holding nothing, which costs no pass over memory.
   void zero_grad();
   /// Sets the gradients of parameters that are frozen or got none since zero_grad to 0. clip_grad_norm and
   /// optimizers call it.
   void complete_gradients();
-  /// L2 norm of all gradients, summed in double, the same bits for any number of threads. It is finite
-  /// exactly when all gradients are (in f32 always; in f64 up to 1e154).
-  double grad_norm();
+  /// L2 norm of all gradients: a scalar in f64 on their device, for which nobody waits. Summed in double, the
+  /// same bits for any number of threads and on every run. It is finite exactly when all gradients are (in
+  /// f32 always; in f64 up to 1e154).
+  Tensor grad_norm();
   /// Multiplies all gradients by max_norm / (norm + 1e-6) where that is below 1, and returns the norm from
-  /// before. A norm that is not finite changes nothing: the caller sees it and can refuse the step.
+  /// before. A norm that is not finite changes nothing.
   /// Throws Error unless max_norm > 0. Source: torch.nn.utils.clip_grad_norm_.
-  double clip_grad_norm(double max_norm);
+  Tensor clip_grad_norm(double max_norm);
 
  private:
   void check_still_views() const;

@@ -17,10 +17,12 @@ void Optimizer::set_learning_rate(double learning_rate) {
   learning_rate_ = learning_rate;
 }
 
-void Optimizer::step() {
+void Optimizer::step(const Tensor& norm) {
   parameters_.complete_gradients();
-  dispatch(name_, parameters_.data().device(), [&] { update(parameters_, steps_ + 1); });
   ++steps_;
+  const bool on_cpu = parameters_.data().device().is_cpu();
+  if (on_cpu && norm.defined() && !std::isfinite(norm.item())) return;
+  update(parameters_, steps_, norm);
 }
 
 Tensor Optimizer::add_buffer(const char* prefix) {

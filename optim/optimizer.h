@@ -19,9 +19,10 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// Applies the gradients. It does not look whether they are finite: ask FlatParameters::grad_norm or
-  /// clip_grad_norm first, and do not call step when the answer is not.
-  void step();
+  /// Applies the gradients. With their norm (from FlatParameters::grad_norm or clip_grad_norm) it changes
+  /// neither weights nor buffers when that is not finite, without waiting for the device to learn it; the
+  /// step counts all the same. Without it nobody looks.
+  void step(const Tensor& norm = {});
   /// Steps taken so far, including those before a load_state.
   std::int64_t steps() const { return steps_; }
 
@@ -42,8 +43,8 @@ class Optimizer {
   Optimizer(const char* name, FlatParameters& parameters, double learning_rate);
   /// A zeroed buffer that state() saves under `prefix`.
   Tensor add_buffer(const char* prefix);
-  /// One update of all trainable parameters; `step` counts from 1.
-  virtual void update(const FlatParameters& parameters, std::int64_t step) = 0;
+  /// One update of all trainable parameters; `step` counts from 1. On the CPU the norm has been looked at.
+  virtual void update(const FlatParameters& parameters, std::int64_t step, const Tensor& norm) = 0;
 
  private:
   const char* name_;

@@ -1,8 +1,34 @@
 #include "optim/sgd.h"
 
+#include "core/dispatch.h"
 #include "optim/for_trainable.h"
+#include "optim/updates.h"
 
 namespace replk {
+namespace {
+
+template <class T>
+void update_piece(const SgdUpdate& u, std::int64_t count, const T* g, T* p, T* b) {
+  const T lr = static_cast<T>(u.lr), decay = static_cast<T>(u.weight_decay);
+  const T keep = static_cast<T>(u.keep), take = static_cast<T>(u.take);
+  const T look_ahead = static_cast<T>(u.look_ahead);
+  if (!b) {
+    for (std::int64_t i = 0; i < count; ++i) p[i] -= lr * (g[i] + decay * p[i]);
+  } else if (u.nesterov) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const T slope = g[i] + decay * p[i];
+      b[i] = keep * b[i] + take * slope;
+      p[i] -= lr * (slope + look_ahead * b[i]);
+    }
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) {
+      b[i] = keep * b[i] + take * (g[i] + decay * p[i]);
+      p[i] -= lr * b[i];
+    }
+  }
+}
+
+}  // namespace
 
 Sgd::Sgd(FlatParameters& parameters, SgdParams params)
     : Optimizer("sgd", parameters, params.lr), params_(params) {
@@ -17,35 +43,32 @@ Sgd::Sgd(FlatParameters& parameters, SgdParams params)
   if (params.momentum > 0) momentum_ = add_buffer("momentum");
 }
 
-void Sgd::update(const FlatParameters& parameters, std::int64_t step) {
-  visit_real("sgd", parameters.data().dtype(), [&]<class T>(TypeTag<T>) {
-    Tensor data = parameters.data();
-    T* p = data.data<T>();
-    const T* g = parameters.gradients().data<T>();
-    T* b = momentum_.defined() ? momentum_.data<T>() : nullptr;
-    const bool first = step == 1;
-    const T keep = static_cast<T>(first ? 0 : params_.momentum);
-    const T take = static_cast<T>(first ? 1 : 1 - params_.dampening);
-    const T look_ahead = static_cast<T>(params_.momentum);
-    for_trainable(parameters, [&](const auto& segment, std::int64_t begin, std::int64_t end) {
-      const T lr = static_cast<T>(learning_rate() * segment.lr_scale);
-      const T decay = static_cast<T>(segment.weight_decay);
-      if (!b) {
-        for (std::int64_t i = begin; i < end; ++i) p[i] -= lr * (g[i] + decay * p[i]);
-      } else if (params_.nesterov) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          const T slope = g[i] + decay * p[i];
-          b[i] = keep * b[i] + take * slope;
-          p[i] -= lr * (slope + look_ahead * b[i]);
-        }
-      } else {
-        for (std::int64_t i = begin; i < end; ++i) {
-          b[i] = keep * b[i] + take * (g[i] + decay * p[i]);
-          p[i] -= lr * b[i];
-        }
-      }
+void Sgd::update(const FlatParameters& parameters, std::int64_t step, const Tensor& norm) {
+  const bool first = step == 1;
+  const auto update_of = [&](const UpdateRange& range) -> SgdUpdate {
+    return {.lr = learning_rate() * range.lr_scale,
+            .weight_decay = range.weight_decay,
+            .keep = first ? 0 : params_.momentum,
+            .take = first ? 1 : 1 - params_.dampening,
+            .look_ahead = params_.momentum,
+            .nesterov = params_.nesterov};
+  };
+  Tensor data = parameters.data();
+  const Tensor& gradients = parameters.gradients();
+  const auto on_cpu = [&] {
+    visit_real("sgd", data.dtype(), [&]<class T>(TypeTag<T>) {
+      const T* g = gradients.data<T>();
+      T *p = data.data<T>(), *b = momentum_.defined() ? momentum_.data<T>() : nullptr;
+      for_trainable(parameters, [&](const UpdateRange& range, std::int64_t begin, std::int64_t end) {
+        update_piece(update_of(range), end - begin, g + begin, p + begin, b ? b + begin : nullptr);
+      });
     });
-  });
+  };
+  const auto on_gpu = [&] {
+    for (const UpdateRange& range : parameters.trainable_ranges())
+      cuda::sgd_update(range, update_of(range), norm, gradients, data, momentum_);
+  };
+  dispatch("sgd", data.device(), on_cpu, on_gpu);
 }
 
 }  // namespace replk

@@ -25,7 +25,7 @@ class Sgd final : public Optimizer {
   Sgd(FlatParameters& parameters, SgdParams params);
 
  private:
-  void update(const FlatParameters& parameters, std::int64_t step) override;
+  void update(const FlatParameters& parameters, std::int64_t step, const Tensor& norm) override;
 
   SgdParams params_;
   Tensor momentum_;  // undefined without momentum

@@ -141,13 +141,14 @@ void reduce_rows(const char* name, std::int64_t rows, std::int64_t columns, cons
 /// What of_row returns for an F whose rows are all alike.
 struct NoConstants {};
 
-/// For reduce_rows: target[row] (+)= the sum of the row's elements / divisor.
-template <class T>
+/// For reduce_rows: target[row] (+)= the sum of the row's elements / divisor. By default in the accumulator's
+/// precision, as gradients of parameters are.
+template <class T, class To = Accumulator<T>>
 struct RowSums {
   using Sum = Sums<Accumulator<T>, 1>;
   static constexpr int kLanes = kVectorLanes<T>;
   const T* x;
-  Target<T> target;
+  Target<To> target;
   Accumulator<T> divisor = 1;
 
   __device__ NoConstants of_row(std::int64_t) const { return {}; }

@@ -62,7 +62,7 @@ bool is_global(const Pool2dGeometry& g) {
 void avg_pool2d_forward(const Pool2dGeometry& g, const Tensor& x, Tensor& y) {
   visit_floating("avg_pool2d", x.dtype(), [&]<class T>(TypeTag<T>) {
     if (is_global(g)) {  // the mean of each plane, a row of the matrix (planes, pixels)
-      const RowSums<T> f{x.data<T>(), {y.data<T>(), false}, static_cast<Accumulator<T>>(g.plane_inputs())};
+      const RowSums<T, T> f{x.data<T>(), {y.data<T>(), false}, static_cast<Accumulator<T>>(g.plane_inputs())};
       reduce_rows("avg_pool2d", g.planes, g.plane_inputs(), f, aligned(f.x));
     } else {
       elementwise("avg_pool2d", y.numel(), Forward<T>{g.rows, g.columns, x.data<T>(), y.data<T>()}, false);

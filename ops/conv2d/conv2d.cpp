@@ -1,6 +1,7 @@
 #include "ops/conv2d/conv2d.h"
 
 #include "core/dispatch.h"
+#include "ops/primitives/elementwise.h"
 
 namespace replk {
 namespace {
@@ -36,11 +37,12 @@ Conv2dGeometry Conv2dGeometry::of(const Tensor& x, const Tensor& weight, const T
         "conv2d: weight (out, ", x.size(0),
         " / groups, kh, kw) with in and out multiples of groups = ", params.groups, " expected for x ",
         x.shape(), " in (C, N, H, W), got ", weight.shape(), ".");
-  check(x.dtype() == weight.dtype() && x.device() == weight.device(), "conv2d: x is ", x, ", weight ", weight,
-        ": one dtype and device expected.");
+  check(weight.dtype() == accumulator_of(x.dtype()) && x.device() == weight.device(), "conv2d: x is ", x,
+        ", weight ", weight, ": one dtype (f32 for bf16 and f16) and device expected.");
   if (bias.defined())
-    check(bias.shape() == Shape({weight.size(0)}) && bias.dtype() == x.dtype() && bias.device() == x.device(),
-          "conv2d: bias of ", x.dtype(), " (", weight.size(0), ") expected for weight ", weight.shape(),
+    check(bias.shape() == Shape({weight.size(0)}) && bias.dtype() == weight.dtype() &&
+              bias.device() == x.device(),
+          "conv2d: bias of ", weight.dtype(), " (", weight.size(0), ") expected for weight ", weight.shape(),
           ", got ", bias, ".");
   const Extent2d in(x.size(2), x.size(3)), kernel(weight.size(2), weight.size(3));
   check(kernel.h >= 1 && kernel.w >= 1 && kernel.h < kLargest && kernel.w < kLargest,
@@ -63,11 +65,12 @@ Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias,
         "conv2d: no gradient is known through the ", name_of(params.activation),
         " of its params, and a tape records. Apply it to the result instead.");
   Tensor y = Tensor::empty(g.output_shape(), x.data().dtype(), x.data().device());
+  const Tensor factor = cast(weight.data(), y.dtype());
   const char* name = g.pointwise() ? "conv2d_1x1" : "conv2d";
   dispatch(
-      name, y.device(), [&] { cpu::conv2d_forward(g, x.data(), weight.data(), bias.data(), y); },
-      [&] { cuda::conv2d_forward(g, x.data(), weight.data(), bias.data(), y); });
-  return record(name, y, {x, weight, bias}, /*saved=*/{x.data(), weight.data()},
+      name, y.device(), [&] { cpu::conv2d_forward(g, x.data(), factor, bias.data(), y); },
+      [&] { cuda::conv2d_forward(g, x.data(), factor, bias.data(), y); });
+  return record(name, y, {x, weight, bias}, /*saved=*/{x.data(), factor},
                 [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
                   dispatch(
                       g.pointwise() ? "conv2d_1x1.backward" : "conv2d.backward", dy.device(),

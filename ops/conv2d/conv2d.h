@@ -20,12 +20,13 @@ struct Conv2dParams {
 /// the map. (A cross-correlation, as in all of deep learning.)
 ///
 /// x (in, N, H, W), weight (out, in / groups, kh, kw), bias (out,) or absent; y (out, N, Ho, Wo) with
-/// Ho = (H + 2 ph - dh (kh - 1) - 1) / sh + 1, likewise Wo. f32, f64.
-/// With an activation y is activation(the above), in the same pass. There is no gradient through it: training
-/// needs the activation as an operator of its own (or in the batch norm that comes between).
-/// Saves x and weight (no copies). Throws Error when a shape, parameter or dtype does not fit, and for an
-/// activation while a tape records.
-/// Source: own. For depth-wise convolutions `depthwise_conv2d` is the fast one.
+/// Ho = (H + 2 ph - dh (kh - 1) - 1) / sh + 1, likewise Wo. f32, f64. On a GPU x and y may be bf16 or f16
+/// while weight, bias and their gradients are f32: weights are rounded to the dtype of x, sums are made in
+/// f32. With an activation y is activation(the above), in the same pass. There is no gradient through it:
+/// training needs the activation as an operator of its own (or in the batch norm that comes between). Saves x
+/// and weight (no copies, unless weights are rounded). Throws Error when a shape, parameter or dtype does not
+/// fit, and for an activation while a tape records. Source: own. For depth-wise convolutions
+/// `depthwise_conv2d` is the fast one.
 Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias = {},
                 Conv2dParams params = {});
 
@@ -59,7 +60,7 @@ void conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tens
 void conv2d_backward_bias(const Conv2dGeometry& g, const Tensor& dy, GradTarget dbias);
 }  // namespace cpu
 
-namespace cuda {  // the same on the GPU, also in bf16 and f16
+namespace cuda {  // the same on the GPU, also in bf16 and f16 with bias, dweight and dbias in f32
 void conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     Tensor& y);
 void conv2d_backward_input(const Conv2dGeometry& g, const Tensor& weight, const Tensor& dy, GradTarget dx);

@@ -14,10 +14,10 @@ constexpr std::int64_t kColumnBytes = std::int64_t{256}
 template <class Function, class T>
 struct Finish {
   static constexpr int kLanes = kVectorLanes<T>;
-  const T* bias;  // or none
+  const Accumulator<T>* bias;  // or none
   T* y;
 
-  __device__ Accumulator<T> of_row(std::int64_t o) const { return bias ? widen(bias[o]) : 0; }
+  __device__ Accumulator<T> of_row(std::int64_t o) const { return bias ? bias[o] : 0; }
   template <int n>
   __device__ void run(Accumulator<T> shift, std::int64_t i) const {
     auto values = load<n>(y + i);
@@ -107,7 +107,8 @@ void backward_input_blocks(const Conv2dGeometry& g, const T* weight, const T* dy
 }
 
 template <class T>
-void backward_weight_blocks(const Conv2dGeometry& g, const T* x, const T* dy, T* dweight, bool accumulate) {
+void backward_weight_blocks(const Conv2dGeometry& g, const T* x, const T* dy, Accumulator<T>* dweight,
+                            bool accumulate) {
   const Blocks blocks(g, sizeof(T));
   Tensor columns = Tensor::empty({blocks.elements()}, dtype_of<T>(), Device::cuda());
   T* block = columns.data<T>();
@@ -117,7 +118,7 @@ void backward_weight_blocks(const Conv2dGeometry& g, const T* x, const T* dy, T*
     gemm("conv2d.backward_weight", g.group_out(), g.taps(), width,
          Matrix<const T>{dy + blocks.in_y(group, first), g.columns()},
          Matrix<const T>{block, width, /*transposed=*/true},
-         Matrix<T>{dweight + blocks.in_weight(group), g.taps()}, accumulate || first > 0);
+         Matrix<Accumulator<T>>{dweight + blocks.in_weight(group), g.taps()}, accumulate || first > 0);
   });
 }
 
@@ -135,7 +136,7 @@ void conv2d_forward(const Conv2dGeometry& g, const Tensor& x, const Tensor& weig
       forward_blocks(g, x.data<T>(), weight.data<T>(), to);
     if (!bias.defined() && g.params.activation == Activation::none) return;
     visit_activation(g.params.activation, [&]<class Function>(Function) {
-      const Finish<Function, T> f{bias.defined() ? bias.data<T>() : nullptr, to};
+      const Finish<Function, T> f{bias.defined() ? bias.data<Accumulator<T>>() : nullptr, to};
       rowwise("conv2d.bias", g.out_channels, g.columns(), f, aligned(to));
     });
   });
@@ -155,18 +156,18 @@ void conv2d_backward_input(const Conv2dGeometry& g, const Tensor& weight, const 
 void conv2d_backward_weight(const Conv2dGeometry& g, const Tensor& x, const Tensor& dy, GradTarget dweight) {
   if (g.batch == 0 && !dweight.accumulate) return dweight.tensor.fill(0);
   visit_floating("conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    T* to = dweight.tensor.data<T>();
+    Accumulator<T>* to = dweight.tensor.data<Accumulator<T>>();
     if (!g.pointwise()) return backward_weight_blocks(g, x.data<T>(), dy.data<T>(), to, dweight.accumulate);
     gemm("conv2d.backward_weight", g.out_channels, g.in_channels, g.columns(),
          Matrix<const T>{dy.data<T>(), g.columns()},
-         Matrix<const T>{x.data<T>(), g.columns(), /*transposed=*/true}, Matrix<T>{to, g.in_channels},
-         dweight.accumulate);
+         Matrix<const T>{x.data<T>(), g.columns(), /*transposed=*/true},
+         Matrix<Accumulator<T>>{to, g.in_channels}, dweight.accumulate);
   });
 }
 
 void conv2d_backward_bias(const Conv2dGeometry& g, const Tensor& dy, GradTarget dbias) {
   visit_floating("conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    const RowSums<T> f{dy.data<T>(), {dbias.tensor.data<T>(), dbias.accumulate}};
+    const RowSums<T> f{dy.data<T>(), {dbias.tensor.data<Accumulator<T>>(), dbias.accumulate}};
     reduce_rows("conv2d.backward_bias", g.out_channels, g.columns(), f, aligned(f.x));
   });
 }

@@ -11,8 +11,11 @@ namespace {
 template <class T>
 struct NaiveArgs {
   DepthwiseConv2dGeometry g;
-  const T *x, *weight, *bias, *dy;
-  Target<T> target;
+  const T *x, *weight;
+  const Accumulator<T>* bias;  // or none
+  const T* dy;
+  Target<T> target;  // y or dx
+  Target<Accumulator<T>> dweight = {};
 };
 
 template <class T>
@@ -24,7 +27,7 @@ __global__ void forward_naive(const NaiveArgs<T> args) {
     const auto [i, j] = divide(pixel, g.output.w);
     const std::int64_t c = divide(plane, g.batch).quotient;
     const T *x = args.x + plane * in, *weight = args.weight + c * g.kernel.h * g.kernel.w;
-    Accumulator<T> sum = args.bias ? widen(args.bias[c]) : Accumulator<T>(0);
+    Accumulator<T> sum = args.bias ? args.bias[c] : Accumulator<T>(0);
     for (std::int64_t u = 0; u < g.kernel.h; ++u) {
       const std::int64_t h = i * g.stride.h - g.padding.h + u * g.dilation.h;
       if (h < 0 || h >= g.input.h) continue;
@@ -79,7 +82,7 @@ __global__ void backward_weight_naive(const NaiveArgs<T> args) {
       sum[0] += widen(dy[index]) * widen(x[n * in + h * g.input.w + w]);
   }
   sum = block_reduce(sum);
-  if (threadIdx.x == 0) args.target.put(blockIdx.x, sum[0]);
+  if (threadIdx.x == 0) args.dweight.put(blockIdx.x, sum[0]);
 }
 
 bool on_tensor_cores(const DepthwiseConv2dGeometry& g, DType dtype) {
@@ -92,9 +95,12 @@ void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x,
                               const Tensor& bias, Tensor& y) {
   if (on_tensor_cores(g, x.dtype())) return depthwise_conv2d_forward_tensor_core(g, x, weight, bias, y);
   visit_floating("depthwise_conv2d", x.dtype(), [&]<class T>(TypeTag<T>) {
-    const NaiveArgs<T> args{
-        g,       x.data<T>(),         weight.data<T>(), bias.defined() ? bias.data<T>() : nullptr,
-        nullptr, {y.data<T>(), false}};
+    const NaiveArgs<T> args{g,
+                            x.data<T>(),
+                            weight.data<T>(),
+                            bias.defined() ? bias.data<Accumulator<T>>() : nullptr,
+                            nullptr,
+                            {y.data<T>(), false}};
     launch("depthwise_conv2d", grid_stride(y.numel()), forward_naive<T>, args);
   });
 }
@@ -113,8 +119,13 @@ void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Te
                                       GradTarget dweight) {
   if (on_tensor_cores(g, dy.dtype())) return depthwise_conv2d_backward_weight_tensor_core(g, x, dy, dweight);
   visit_floating("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    const NaiveArgs<T> args{g,       x.data<T>(),  nullptr,
-                            nullptr, dy.data<T>(), {dweight.tensor.data<T>(), dweight.accumulate}};
+    const NaiveArgs<T> args{g,
+                            x.data<T>(),
+                            nullptr,
+                            nullptr,
+                            dy.data<T>(),
+                            {},
+                            {dweight.tensor.data<Accumulator<T>>(), dweight.accumulate}};
     launch("depthwise_conv2d.backward_weight", {g.channels * g.taps(), kThreads}, backward_weight_naive<T>,
            args);
   });
@@ -122,7 +133,7 @@ void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Te
 
 void depthwise_conv2d_backward_bias(const DepthwiseConv2dGeometry& g, const Tensor& dy, GradTarget dbias) {
   visit_floating("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    const RowSums<T> f{dy.data<T>(), {dbias.tensor.data<T>(), dbias.accumulate}};
+    const RowSums<T> f{dy.data<T>(), {dbias.tensor.data<Accumulator<T>>(), dbias.accumulate}};
     reduce_rows("depthwise_conv2d.backward_bias", g.channels, g.batch * g.output.area(), f, aligned(f.x));
   });
 }

@@ -82,7 +82,8 @@ struct KernelRows {
 template <class T>
 struct CorrelationArgs {
   CorrelationPlan plan;
-  const T *x, *weight, *bias;  // bias may be null
+  const T *x, *weight;
+  const float* bias;  // or none
   Target<T> y;
 };
 
@@ -136,7 +137,7 @@ __device__ void store_tile(const CorrelationArgs<T>& args, const Place& place, i
   constexpr int kPitch = 8 * kColumns + 16 / sizeof(T);
   const CorrelationPlan& p = args.plan;
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  const float offset = args.bias ? widen(args.bias[channel]) : 0;
+  const float offset = args.bias ? args.bias[channel] : 0;
   struct alignas(2 * sizeof(T)) Pair {
     T x[2];
   };
@@ -255,7 +256,7 @@ void run(const char* name, const DepthwiseConv2dGeometry& g, bool turned, const 
   const CorrelationArgs<T> args{CorrelationPlan(g, turned, sizeof(T)),
                                 x.data<T>(),
                                 weight.data<T>(),
-                                bias.defined() ? bias.data<T>() : nullptr,
+                                bias.defined() ? bias.data<float>() : nullptr,
                                 {y.tensor.data<T>(), y.accumulate}};
   const CorrelationPlan& p = args.plan;
   constexpr int kPer = 16 / Mma<T>::kDepth;  // pieces in 16 columns

@@ -189,8 +189,7 @@ __global__ void __launch_bounds__(256) weight_gradient(const WeightArgs<T> args)
   for (int i = threadIdx.x; i < taps; i += blockDim.x) partial[i] = total[i];
 }
 
-template <class T>
-__global__ void add_parts(const float* partial, int parts, std::int64_t count, Target<T> dweight) {
+__global__ void add_parts(const float* partial, int parts, std::int64_t count, Target<float> dweight) {
   for (std::int64_t i = thread_index(); i < count; i += thread_count()) {
     float total = 0;
     for (int part = 0; part < parts; ++part) total += partial[part * count + i];
@@ -231,9 +230,9 @@ void run(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy, Gr
     launch_gradient<4, 7, kAll>(args);
   else
     launch_gradient<2, 12, kAll>(args);
-  const Target<T> target{dweight.tensor.data<T>(), dweight.accumulate};
-  launch("depthwise_conv2d.backward_weight", grid_stride(count), add_parts<T>, args.partial, plan.parts,
-         count, target);
+  const Target<float> target{dweight.tensor.data<float>(), dweight.accumulate};
+  launch("depthwise_conv2d.backward_weight", grid_stride(count), add_parts, args.partial, plan.parts, count,
+         target);
 }
 
 }  // namespace

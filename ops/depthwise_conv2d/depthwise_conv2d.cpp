@@ -1,6 +1,7 @@
 #include "ops/depthwise_conv2d/depthwise_conv2d.h"
 
 #include "core/dispatch.h"
+#include "ops/primitives/elementwise.h"
 
 namespace replk {
 namespace {
@@ -29,10 +30,10 @@ DepthwiseConv2dGeometry DepthwiseConv2dGeometry::of(const Tensor& x, const Tenso
         " in (C, N, H, W), got ", weight.shape(), ".");
   check(!bias.defined() || bias.shape() == Shape({x.size(0)}), "depthwise_conv2d: bias (", x.size(0),
         ") expected, got ", bias.shape(), ".");
-  check(x.dtype() == weight.dtype() && x.device() == weight.device() &&
-            (!bias.defined() || (bias.dtype() == x.dtype() && bias.device() == x.device())),
-        "depthwise_conv2d: one dtype and device expected, got x ", x, ", weight ", weight, ", bias ", bias,
-        ".");
+  check(weight.dtype() == accumulator_of(x.dtype()) && x.device() == weight.device() &&
+            (!bias.defined() || (bias.dtype() == weight.dtype() && bias.device() == x.device())),
+        "depthwise_conv2d: one dtype (f32 for bf16 and f16) and device expected, got x ", x, ", weight ",
+        weight, ", bias ", bias, ".");
   DepthwiseConv2dGeometry g{.channels = x.size(0),
                             .batch = x.size(1),
                             .input = {x.size(2), x.size(3)},
@@ -75,11 +76,12 @@ Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Varia
                           DepthwiseConv2dParams params) {
   const auto g = DepthwiseConv2dGeometry::of(x.data(), weight.data(), bias.data(), params);
   Tensor y = Tensor::empty(g.output_shape(), x.data().dtype(), x.data().device());
+  const Tensor taps = cast(weight.data(), y.dtype());
   dispatch(
       "depthwise_conv2d", y.device(),
-      [&] { cpu::depthwise_conv2d_forward(g, x.data(), weight.data(), bias.data(), y); },
-      [&] { cuda::depthwise_conv2d_forward(g, x.data(), weight.data(), bias.data(), y); });
-  return record("depthwise_conv2d", y, {x, weight, bias}, /*saved=*/{x.data(), weight.data()},
+      [&] { cpu::depthwise_conv2d_forward(g, x.data(), taps, bias.data(), y); },
+      [&] { cuda::depthwise_conv2d_forward(g, x.data(), taps, bias.data(), y); });
+  return record("depthwise_conv2d", y, {x, weight, bias}, /*saved=*/{x.data(), taps},
                 [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
                   dispatch(
                       "depthwise_conv2d.backward", dy.device(),

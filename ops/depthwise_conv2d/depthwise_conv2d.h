@@ -24,9 +24,11 @@ struct DepthwiseConv2dParams {
 /// outside)
 ///
 /// x (C, N, H, W); weight (C, 1, Kh, Kw), any size, even or odd, square or not, larger than the map or not;
-/// bias (C,) or absent; y (C, N, Ho, Wo) with Ho = (H + 2p - d(Kh-1) - 1) / s + 1. f32, f64. Saves x and
-/// weight (shared). Throws Error when shapes, dtypes or parameters disagree, or no output is left. Source:
-/// paper sections 3 and 4 (guideline 1); Chollet 2017 for the operator.
+/// bias (C,) or absent; y (C, N, Ho, Wo) with Ho = (H + 2p - d(Kh-1) - 1) / s + 1. f32, f64. On a GPU x
+/// and y may be bf16 or f16 while weight, bias and their gradients are f32: weights are rounded to the dtype
+/// of x, sums are made in f32. Saves x and weight (shared, unless weights are rounded). Throws Error when
+/// shapes, dtypes or parameters disagree, or no output is left. Source: paper sections 3 and 4 (guideline 1);
+/// Chollet 2017 for the operator.
 Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Variable& bias = {},
                           DepthwiseConv2dParams params = {});
 
@@ -107,7 +109,7 @@ namespace cuda {
 /// 65 x 65), otherwise naive; or the forced one.
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType dtype);
 
-// As on the CPU; f32, f64, bf16, f16.
+// As on the CPU; f32, f64, and bf16 and f16 with bias, dweight and dbias in f32.
 void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                               const Tensor& bias, Tensor& y);
 void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,

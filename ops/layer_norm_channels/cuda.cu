@@ -8,9 +8,9 @@ namespace {
 // One thread per column goes down the channels three times: for the mean, for the variance, for the result.
 // Neighbouring threads read neighbouring columns.
 template <class T>
-__global__ void forward_kernel(std::int64_t channels, std::int64_t columns, const T* x, const T* weight,
-                               const T* bias, double eps, Accumulator<T>* means, Accumulator<T>* inverses,
-                               T* y) {
+__global__ void forward_kernel(std::int64_t channels, std::int64_t columns, const T* x,
+                               const Accumulator<T>* weight, const Accumulator<T>* bias, double eps,
+                               Accumulator<T>* means, Accumulator<T>* inverses, T* y) {
   using A = Accumulator<T>;
   const A share = A{1} / static_cast<A>(channels);
   for (std::int64_t column = thread_index(); column < columns; column += thread_count()) {
@@ -24,7 +24,7 @@ __global__ void forward_kernel(std::int64_t channels, std::int64_t columns, cons
     const A inverse = A{1} / sqrt(squares * share + static_cast<A>(eps));
     for (std::int64_t c = 0; c < channels; ++c) {
       const A normal = (widen(x[c * columns + column]) - mean) * inverse;
-      y[c * columns + column] = narrow<T>(normal * widen(weight[c]) + widen(bias[c]));
+      y[c * columns + column] = narrow<T>(normal * weight[c] + bias[c]);
     }
     means[column] = mean;
     inverses[column] = inverse;
@@ -34,7 +34,7 @@ __global__ void forward_kernel(std::int64_t channels, std::int64_t columns, cons
 // One thread per column: two sums down the channels, then the gradient.
 template <class T>
 __global__ void backward_input_kernel(std::int64_t channels, std::int64_t columns, const T* x,
-                                      const T* weight, const Accumulator<T>* means,
+                                      const Accumulator<T>* weight, const Accumulator<T>* means,
                                       const Accumulator<T>* inverses, const T* dy, const Target<T> dx) {
   using A = Accumulator<T>;
   const A share = A{1} / static_cast<A>(channels);
@@ -42,14 +42,14 @@ __global__ void backward_input_kernel(std::int64_t channels, std::int64_t column
     const A mean = means[column], inverse = inverses[column];
     A sum = 0, product = 0;
     for (std::int64_t c = 0; c < channels; ++c) {
-      const A u = widen(dy[c * columns + column]) * widen(weight[c]);
+      const A u = widen(dy[c * columns + column]) * weight[c];
       sum += u;
       product += u * (widen(x[c * columns + column]) - mean);
     }
     sum *= share;
     product *= share * inverse * inverse;
     for (std::int64_t c = 0; c < channels; ++c) {
-      const A u = widen(dy[c * columns + column]) * widen(weight[c]);
+      const A u = widen(dy[c * columns + column]) * weight[c];
       const A deviation = widen(x[c * columns + column]) - mean;
       dx.put(c * columns + column, (u - sum - deviation * product) * inverse);
     }
@@ -65,7 +65,7 @@ struct ParameterGradients {
   std::int64_t columns;
   const T *x, *dy;
   const A *means, *inverses;
-  Target<T> dweight, dbias;  // without data where not wanted
+  Target<A> dweight, dbias;  // without data where not wanted
 
   __device__ std::int64_t of_row(std::int64_t c) const { return c * columns; }
   template <int n>
@@ -83,9 +83,9 @@ struct ParameterGradients {
   }
 };
 
-template <class T>
-Target<T> optional_target(GradTarget& target) {
-  return {target.tensor.defined() ? target.tensor.data<T>() : nullptr, target.accumulate};
+template <class A>
+Target<A> optional_target(GradTarget& target) {
+  return {target.tensor.defined() ? target.tensor.data<A>() : nullptr, target.accumulate};
 }
 
 }  // namespace
@@ -96,7 +96,7 @@ void layer_norm_channels_forward(const LayerNormChannelsGeometry& g, const Tenso
   visit_floating("layer_norm_channels", x.dtype(), [&]<class T>(TypeTag<T>) {
     using A = Accumulator<T>;
     launch("layer_norm_channels", grid_stride(g.columns), forward_kernel<T>, g.channels, g.columns,
-           x.data<T>(), weight.data<T>(), bias.data<T>(), eps, mean.data<A>(), inverse_std.data<A>(),
+           x.data<T>(), weight.data<A>(), bias.data<A>(), eps, mean.data<A>(), inverse_std.data<A>(),
            y.data<T>());
   });
 }
@@ -107,7 +107,7 @@ void layer_norm_channels_backward_input(const LayerNormChannelsGeometry& g, cons
   visit_floating("layer_norm_channels", dy.dtype(), [&]<class T>(TypeTag<T>) {
     using A = Accumulator<T>;
     launch("layer_norm_channels.backward_input", grid_stride(g.columns), backward_input_kernel<T>, g.channels,
-           g.columns, x.data<T>(), weight.data<T>(), mean.data<A>(), inverse_std.data<A>(), dy.data<T>(),
+           g.columns, x.data<T>(), weight.data<A>(), mean.data<A>(), inverse_std.data<A>(), dy.data<T>(),
            Target<T>{dx.tensor.data<T>(), dx.accumulate});
   });
 }
@@ -122,8 +122,8 @@ void layer_norm_channels_backward_parameters(const LayerNormChannelsGeometry& g,
                                   dy.data<T>(),
                                   mean.data<A>(),
                                   inverse_std.data<A>(),
-                                  optional_target<T>(dweight),
-                                  optional_target<T>(dbias)};
+                                  optional_target<A>(dweight),
+                                  optional_target<A>(dbias)};
     reduce_rows("layer_norm_channels.backward_parameters", g.channels, g.columns, f,
                 aligned(f.x, f.dy, f.means, f.inverses));
   });

@@ -11,8 +11,8 @@ LayerNormChannelsGeometry LayerNormChannelsGeometry::of(const Tensor& x, const T
   const auto check_channels = [&](const char* name, const Tensor& t) {
     check(t.defined() && t.shape() == Shape({x.size(0)}), "layer_norm_channels: ", name, " of shape (C,) = (",
           x.size(0), ",) expected for x ", x.shape(), " in (C, N, H, W), got ", t.shape(), ".");
-    check(t.dtype() == x.dtype() && t.device() == x.device(), "layer_norm_channels: x is ", x, ", ", name,
-          " ", t, ": one dtype and device expected.");
+    check(t.dtype() == accumulator_of(x.dtype()) && t.device() == x.device(), "layer_norm_channels: x is ", x,
+          ", ", name, " ", t, ": one dtype (f32 for bf16 and f16) and device expected.");
   };
   check_channels("weight", weight);
   check_channels("bias", bias);

@@ -8,9 +8,9 @@ namespace replk {
 /// y[c, n, h, w] = (x[c, n, h, w] - mean[n, h, w]) / sqrt(var[n, h, w] + eps) * weight[c] + bias[c]
 ///
 /// mean and (biased) variance are over the C channels of one pixel. x, y (C, N, H, W); weight, bias (C,); all
-/// of one dtype, f32 or f64. Saves x and weight (shared), mean and inverse standard deviation (2 N*H*W
-/// numbers). Throws Error on wrong shapes or dtypes, eps < 0, or no channel at all.
-/// Source: Ba et al. 2016, over channels as ConvNeXt (Liu et al. 2022) has it.
+/// of one dtype, f32 or f64. On a GPU x and y may be bf16 or f16 while the others are f32. Saves x and weight
+/// (shared), mean and inverse standard deviation (2 N*H*W numbers). Throws Error on wrong shapes or dtypes,
+/// eps < 0, or no channel at all. Source: Ba et al. 2016, over channels as ConvNeXt (Liu et al. 2022) has it.
 Variable layer_norm_channels(const Variable& x, const Variable& weight, const Variable& bias,
                              double eps = 1e-6);
 

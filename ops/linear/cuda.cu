@@ -10,12 +10,12 @@ template <class T>
 struct AddBias {
   static constexpr int kLanes = 1;
   std::int64_t out;
-  const T* bias;
+  const Accumulator<T>* bias;
   T* y;
 
   template <int>
   __device__ void run(std::int64_t i) const {
-    y[i] = narrow<T>(widen(y[i]) + widen(bias[divide(i, out).remainder]));
+    y[i] = narrow<T>(widen(y[i]) + bias[divide(i, out).remainder]);
   }
 };
 
@@ -25,7 +25,7 @@ struct BiasGradient {
   static constexpr int kLanes = 1;
   std::int64_t rows, out;
   const T* dy;
-  Target<T> dbias;
+  Target<Accumulator<T>> dbias;
 
   template <int>
   __device__ void run(std::int64_t o) const {
@@ -44,7 +44,8 @@ void linear_forward(const LinearGeometry& g, const Tensor& x, const Tensor& weig
     gemm("linear", g.rows, g.out, g.in, Matrix<const T>{x.data<T>(), g.in},
          Matrix<const T>{weight.data<T>(), g.in, /*transposed=*/true}, Matrix<T>{to, g.out},
          /*accumulate=*/false);
-    if (bias.defined()) elementwise("linear.bias", y.numel(), AddBias<T>{g.out, bias.data<T>(), to}, false);
+    if (bias.defined())
+      elementwise("linear.bias", y.numel(), AddBias<T>{g.out, bias.data<Accumulator<T>>(), to}, false);
   });
 }
 
@@ -59,13 +60,14 @@ void linear_backward_weight(const LinearGeometry& g, const Tensor& x, const Tens
   visit_floating("linear", dy.dtype(), [&]<class T>(TypeTag<T>) {
     gemm("linear.backward_weight", g.out, g.in, g.rows,
          Matrix<const T>{dy.data<T>(), g.out, /*transposed=*/true}, Matrix<const T>{x.data<T>(), g.in},
-         Matrix<T>{dweight.tensor.data<T>(), g.in}, dweight.accumulate);
+         Matrix<Accumulator<T>>{dweight.tensor.data<Accumulator<T>>(), g.in}, dweight.accumulate);
   });
 }
 
 void linear_backward_bias(const LinearGeometry& g, const Tensor& dy, GradTarget dbias) {
   visit_floating("linear", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    const BiasGradient<T> f{g.rows, g.out, dy.data<T>(), {dbias.tensor.data<T>(), dbias.accumulate}};
+    const BiasGradient<T> f{
+        g.rows, g.out, dy.data<T>(), {dbias.tensor.data<Accumulator<T>>(), dbias.accumulate}};
     elementwise("linear.backward_bias", g.out, f, false);
   });
 }

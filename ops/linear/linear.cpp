@@ -1,6 +1,7 @@
 #include "ops/linear/linear.h"
 
 #include "core/dispatch.h"
+#include "ops/primitives/elementwise.h"
 
 namespace replk {
 
@@ -8,11 +9,12 @@ LinearGeometry LinearGeometry::of(const Tensor& x, const Tensor& weight, const T
   check(x.rank() == 2 && weight.rank() == 2 && x.size(1) == weight.size(1),
         "linear: x (N, in) and weight (out, in) expected, got x ", x.shape(), " and weight ", weight.shape(),
         ". Flatten or pool the features first.");
-  check(x.dtype() == weight.dtype() && x.device() == weight.device(), "linear: x is ", x, ", weight ", weight,
-        ": one dtype and device expected.");
+  check(weight.dtype() == accumulator_of(x.dtype()) && x.device() == weight.device(), "linear: x is ", x,
+        ", weight ", weight, ": one dtype (f32 for bf16 and f16) and device expected.");
   if (bias.defined())
-    check(bias.shape() == Shape({weight.size(0)}) && bias.dtype() == x.dtype() && bias.device() == x.device(),
-          "linear: bias of ", x.dtype(), " (", weight.size(0), ") expected for weight ", weight.shape(),
+    check(bias.shape() == Shape({weight.size(0)}) && bias.dtype() == weight.dtype() &&
+              bias.device() == x.device(),
+          "linear: bias of ", weight.dtype(), " (", weight.size(0), ") expected for weight ", weight.shape(),
           ", got ", bias, ".");
   return {x.size(0), x.size(1), weight.size(0)};
 }
@@ -20,10 +22,11 @@ LinearGeometry LinearGeometry::of(const Tensor& x, const Tensor& weight, const T
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
   const auto g = LinearGeometry::of(x.data(), weight.data(), bias.data());
   Tensor y = Tensor::empty({g.rows, g.out}, x.data().dtype(), x.data().device());
+  const Tensor factor = cast(weight.data(), y.dtype());
   dispatch(
-      "linear", y.device(), [&] { cpu::linear_forward(g, x.data(), weight.data(), bias.data(), y); },
-      [&] { cuda::linear_forward(g, x.data(), weight.data(), bias.data(), y); });
-  return record("linear", y, {x, weight, bias}, /*saved=*/{x.data(), weight.data()},
+      "linear", y.device(), [&] { cpu::linear_forward(g, x.data(), factor, bias.data(), y); },
+      [&] { cuda::linear_forward(g, x.data(), factor, bias.data(), y); });
+  return record("linear", y, {x, weight, bias}, /*saved=*/{x.data(), factor},
                 [g](const Saved& saved, const Tensor& dy, GradSink& grads) {
                   dispatch(
                       "linear.backward", dy.device(),

@@ -7,9 +7,10 @@ namespace replk {
 
 /// y[n, o] = sum over i of x[n, i] * weight[o, i], + bias[o]
 ///
-/// x (N, in), weight (out, in), bias (out,) or absent; y (N, out). f32, f64.
-/// Saves x and weight (no copies). Throws Error when a shape or dtype does not fit.
-/// Source: own.
+/// x (N, in), weight (out, in), bias (out,) or absent; y (N, out). f32, f64. On a GPU x and y may be bf16 or
+/// f16 while weight, bias and their gradients are f32: weights are rounded to the dtype of x, sums made in
+/// f32. Saves x and weight (no copies, unless weights are rounded). Throws Error when a shape or dtype does
+/// not fit. Source: own.
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {});
 
 /// What the kernels see: y (rows x out) = x (rows x in) times the transpose of weight (out x in).
@@ -31,7 +32,7 @@ void linear_backward_weight(const LinearGeometry& g, const Tensor& x, const Tens
 void linear_backward_bias(const LinearGeometry& g, const Tensor& dy, GradTarget dbias);
 }  // namespace cpu
 
-namespace cuda {  // the same on the GPU, also in bf16 and f16
+namespace cuda {  // the same on the GPU, also in bf16 and f16 with bias, dweight and dbias in f32
 void linear_forward(const LinearGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     Tensor& y);
 void linear_backward_input(const LinearGeometry& g, const Tensor& weight, const Tensor& dy, GradTarget dx);

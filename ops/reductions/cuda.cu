@@ -26,7 +26,7 @@ struct SumBackward {
 
 void sum_forward(const Tensor& x, double divisor, Tensor& y) {
   visit_floating("sum", x.dtype(), [&]<class T>(TypeTag<T>) {
-    const RowSums<T> f{x.data<T>(), {y.data<T>(), false}, static_cast<Accumulator<T>>(divisor)};
+    const RowSums<T, T> f{x.data<T>(), {y.data<T>(), false}, static_cast<Accumulator<T>>(divisor)};
     reduce_rows("sum", 1, x.numel(), f, aligned(f.x));
   });
 }

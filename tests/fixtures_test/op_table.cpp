@@ -188,7 +188,7 @@ Results run_clip_grad_norm(const Call& call) {
   flat.zero_grad();
   for (const auto& parameter : parameters)
     parameter->grad_target().tensor.copy_from(call.tensor(parameter->name));
-  const double norm = flat.clip_grad_norm(call.c.attrs.at("max_norm"));
+  const double norm = flat.clip_grad_norm(call.c.attrs.at("max_norm")).item();
   Results results;
   results.others["total_norm"] = Tensor::full({}, norm, flat.gradients().dtype());
   for (const auto& parameter : parameters) results.others[parameter->name] = parameter->grad.clone();

@@ -65,7 +65,8 @@ void check_case(const Case& c) {
             .op = [=](const auto& v) { return conv2d(v[0], v[1], v.size() > 2 ? v[2] : Variable(), params); },
             .reference = [=](const auto& v) { return by_definition(c, v); },
             .terms = static_cast<double>(weight.numel() / c.out + 1),
-            .gradient_terms = static_cast<double>(std::max(c.x.numel() / c.x[0], weight.numel()))};
+            .gradient_terms = static_cast<double>(std::max(c.x.numel() / c.x[0], weight.numel())),
+            .full_precision = {1, 2}};
   if (c.biased)
     op.inputs.push_back(random_tensor({c.out}, 3));
   else

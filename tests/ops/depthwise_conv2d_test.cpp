@@ -58,7 +58,8 @@ void check_case(const Case& c) {
        .reference = [=](const auto& in) { return by_definition(c, in); },
        .terms = static_cast<double>(c.kernel.h * c.kernel.w),
        .gradient_terms = static_cast<double>(std::max(c.x[1] * c.x[2] * c.x[3], c.kernel.h * c.kernel.w)),
-       .linear_in = c.bias ? std::vector<int>{} : std::vector<int>{0, 1}});
+       .linear_in = c.bias ? std::vector<int>{} : std::vector<int>{0, 1},
+       .full_precision = {1, 2}});
 }
 
 // Every kernel that applies.

@@ -35,7 +35,8 @@ OpCase norm_case(const Shape& shape, double eps = 0.1) {
           .op = [=](const auto& in) { return layer_norm_channels(in[0], in[1], in[2], eps); },
           .reference = [=](const auto& in) { return by_definition(in[0], in[1], in[2], eps); },
           .terms = static_cast<double>(shape[0]),
-          .gradient_terms = terms};
+          .gradient_terms = terms,
+          .full_precision = {1, 2}};
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ OpCase linear_case(std::int64_t rows, std::int64_t in, std::int64_t out, bool bi
            .op = [](const auto& v) { return linear(v[0], v[1], v.size() > 2 ? v[2] : Variable()); },
            .reference = [=](const auto& v) { return by_definition(rows, in, out, v); },
            .terms = static_cast<double>(in + 1),
-           .gradient_terms = static_cast<double>(std::max(rows, out))};
+           .gradient_terms = static_cast<double>(std::max(rows, out)),
+           .full_precision = {1, 2}};
   if (biased)
     c.inputs.push_back(random_tensor({out}, 3));
   else

@@ -1,12 +1,12 @@
 // A small set of parameters as a network has them, for the tests of optimizers.
 #pragma once
 
-#include <cstring>
 #include <memory>
 #include <vector>
 
 #include "core/tape.h"
 #include "tests/support/check_op.h"
+#include "tests/support/run_op.h"
 
 namespace replk::test {
 
@@ -49,9 +49,5 @@ struct Parameters {
     return result;
   }
 };
-
-inline bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
-}
 
 }  // namespace replk::test

@@ -27,7 +27,7 @@ struct OpCase {
   /// Inputs in which the operator is linear: the adjoint identity <A x, dy> = <x, A^T dy> is checked for
   /// them.
   std::vector<int> linear_in = {};
-  /// Inputs that stay in f32 where the others are bf16 or f16 (statistics, weights kept in full precision).
+  /// Inputs, where there are as many, that stay in f32 where the others are bf16 or f16: parameters.
   std::vector<int> full_precision = {};
 };
 

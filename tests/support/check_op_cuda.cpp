@@ -66,10 +66,9 @@ std::vector<Tensor> to_cuda(const std::vector<Tensor>& tensors) {
 std::vector<Tensor> inputs_in(const OpCase& c, DType dtype) {
   std::vector<Tensor> inputs = cast_all(c.inputs, dtype);
   if (dtype == DType::bf16 || dtype == DType::f16)
-    for (const int i : c.full_precision) {
-      const auto k = static_cast<std::size_t>(i);
-      inputs[k] = cast(c.inputs[k], DType::f32);
-    }
+    for (const int i : c.full_precision)
+      if (const auto k = static_cast<std::size_t>(i); k < inputs.size())
+        inputs[k] = cast(c.inputs[k], DType::f32);
   return inputs;
 }
 
