@@ -81,14 +81,17 @@ Batch Loader::make_batch(std::int64_t batch_index) const {
   batch.epoch = epoch_;
   batch.index = batch_index;
   batch.indices.assign(order_.begin() + begin, order_.begin() + end);
-  batch.labels = Tensor::empty({end - begin}, DType::i64);
+  const auto memory = [&](const Shape& shape, DType dtype) {
+    return params_.pinned ? Tensor::pinned(shape, dtype) : Tensor::empty(shape, dtype);
+  };
+  batch.labels = memory({end - begin}, DType::i64);
   Image first;
   for (std::int64_t i = 0; i < end - begin && !stopping_; ++i) {
     const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
     Sample sample = make_sample(index);
     const Image& image = sample.image;
     if (i == 0) {
-      batch.images = Tensor::empty({end - begin, image.height, image.width, image.channels}, DType::u8);
+      batch.images = memory({end - begin, image.height, image.width, image.channels}, DType::u8);
       first = {image.height, image.width, image.channels, {}};
     }
     check(image.height == first.height && image.width == first.width && image.channels == first.channels,

@@ -36,6 +36,7 @@ struct LoaderParams {
   int workers = 0;            // threads that prepare batches; 0 prepares them inside next()
   std::int64_t prefetch = 4;  // at most this many batches are ready or in preparation
   std::uint64_t seed = 0;
+  bool pinned = false;  // images and labels in page-locked memory, from which a GPU takes them by itself
 };
 
 /// Yields the batches of one epoch at a time.

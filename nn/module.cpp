@@ -65,6 +65,11 @@ std::int64_t Module::parameter_count() {
   return count;
 }
 
+Device Module::device() {
+  const auto all = parameters();
+  return all.empty() ? Device::cpu() : all.front()->data.device();
+}
+
 std::vector<NamedTensor> Module::state() {
   std::vector<NamedTensor> all;
   visit([&](Module& module) {
@@ -122,16 +127,26 @@ void Module::load_state_strictly(const std::map<std::string, Tensor>& tensors, c
   load_state(tensors);
 }
 
-void Module::to(DType dtype) {
-  visit([dtype](Module& module) {
+void Module::convert(const std::function<Tensor(const Tensor&)>& f) {
+  visit([&f](Module& module) {
     for (Parameter& parameter : module.parameters_) {
-      parameter.data = cast(parameter.data, dtype);
+      parameter.data = f(parameter.data);
       parameter.grad = Tensor();
       parameter.grad_ready = false;
     }
     for (Buffer& buffer : module.buffers_)
-      if (is_floating(buffer.tensor.dtype())) buffer.tensor = cast(buffer.tensor, dtype);
+      if (is_floating(buffer.tensor.dtype())) buffer.tensor = f(buffer.tensor);
   });
+}
+
+void Module::to(DType dtype) {
+  check(dtype == DType::f32 || dtype == DType::f64, "Module::to: f32 or f64 expected, got ", dtype,
+        ". Parameters stay f32 beside activations of bf16 and f16.");
+  convert([dtype](const Tensor& tensor) { return cast(tensor, dtype); });
+}
+
+void Module::to(Device device) {
+  convert([device](const Tensor& tensor) { return tensor.to(device); });
 }
 
 std::int64_t Module::macs(const Shape&, const Shape&) const { return 0; }

@@ -51,6 +51,8 @@ class Module {
   /// Parameters in the order of registration, depth first; their `name` is the full path.
   std::vector<Parameter*> parameters();
   std::int64_t parameter_count();
+  /// Where the parameters are; the CPU without any.
+  Device device();
   /// Parameters and buffers by full name; tensors share the model's storage.
   std::vector<NamedTensor> state();
   /// Copies tensors into parameters and buffers by name, casting dtypes. Fits what fits and reports the rest.
@@ -58,8 +60,10 @@ class Module {
   /// As load_state, but throws Error listing what did not fit (at most a few of each kind) unless all did.
   void load_state_strictly(const std::map<std::string, Tensor>& tensors, const std::string& source);
 
-  /// Converts every floating-point parameter and buffer.
+  /// Converts every floating-point parameter and buffer to f32 or f64.
   void to(DType dtype);
+  /// Moves every floating-point parameter and buffer (counters stay on the CPU, which counts).
+  void to(Device device);
 
   /// The path of this module in the tree whose root last called name_tree ("" for the root).
   const std::string& path() const { return path_; }
@@ -88,6 +92,8 @@ class Module {
   void name_tree(const std::string& path = "");
 
  private:
+  void convert(const std::function<Tensor(const Tensor&)>& f);
+
   struct Buffer {
     std::string name;
     Tensor tensor;

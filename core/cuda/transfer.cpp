@@ -15,12 +15,12 @@ cudaEvent_t new_event() {
 
 }  // namespace
 
-Transfer::Transfer(void* to, const void* from_host, std::size_t bytes) : arrived_(new_event()) {
-  // The memory at `to` may still be in use by kernels on their way: the copy starts after them. One event
-  // serves both directions; a wait refers to what was recorded last when the wait was asked for.
+Transfer::Transfer(void* to, const void* from, std::size_t bytes) : arrived_(new_event()) {
+  // The memory at either end may still be in use by kernels on their way: the copy starts after them. One
+  // event serves both directions; a wait refers to what was recorded last when the wait was asked for.
   check_call(cudaEventRecord(event(arrived_), compute_stream()), "cudaEventRecord");
   check_call(cudaStreamWaitEvent(copy_stream(), event(arrived_), 0), "cudaStreamWaitEvent");
-  check_call(cudaMemcpyAsync(to, from_host, bytes, cudaMemcpyHostToDevice, copy_stream()), "cudaMemcpyAsync");
+  check_call(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, copy_stream()), "cudaMemcpyAsync");
   check_call(cudaEventRecord(event(arrived_), copy_stream()), "cudaEventRecord");
 }
 
@@ -32,6 +32,8 @@ Transfer::~Transfer() {
 void Transfer::join_compute() {
   check_call(cudaStreamWaitEvent(compute_stream(), event(arrived_), 0), "cudaStreamWaitEvent");
 }
+
+void Transfer::wait() { check_call(cudaEventSynchronize(event(arrived_)), "cudaEventSynchronize"); }
 
 bool Transfer::done() const {
   const cudaError_t status = cudaEventQuery(event(arrived_));

@@ -43,7 +43,7 @@ void add_threads_flag(CLI::App& command) {
       ->check(CLI::Range(1, kMostThreads));
 }
 
-TrainedModel load_trained(const std::string& file_or_run) {
+TrainedModel load_trained(const std::string& file_or_run, Device device) {
   Checkpoint checkpoint = read_checkpoint(find_checkpoint(file_or_run));
   if (checkpoint.config.num_classes < 1)
     throw FileError(str(checkpoint.path.string(),
@@ -53,6 +53,7 @@ TrainedModel load_trained(const std::string& file_or_run) {
                        .card = checkpoint.card(),
                        .metadata = std::move(checkpoint.metadata),
                        .model = build_model(checkpoint)};
+  trained.model->to(device);
   return trained;
 }
 

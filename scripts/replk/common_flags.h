@@ -35,9 +35,9 @@ struct TrainedModel {
   std::map<std::string, std::string> metadata;
   std::unique_ptr<RepLKNet> model;  // in eval mode
 };
-/// Reads the checkpoint meant by a file or a run folder. Throws FileError when it is none, or its network
-/// does not classify.
-TrainedModel load_trained(const std::string& file_or_run);
+/// Reads the checkpoint meant by a file or a run folder, and moves the network to `device`. Throws FileError
+/// when it is none, or its network does not classify.
+TrainedModel load_trained(const std::string& file_or_run, Device device = Device::cpu());
 /// Throws FileError when the data set has another number of classes than the network; says so on standard
 /// error when only their names differ.
 void check_classes(const Dataset& dataset, const ModelCard& card);

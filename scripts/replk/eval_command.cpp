@@ -8,6 +8,7 @@
 #include "io/atomic_file.h"
 #include "scripts/replk/commands.h"
 #include "scripts/replk/common_flags.h"
+#include "scripts/replk/compute.h"
 #include "scripts/replk/evaluate.h"
 #include "scripts/replk/kernel_report.h"
 #include "scripts/replk/progress.h"
@@ -22,6 +23,7 @@ using Json = nlohmann::ordered_json;
 
 struct EvalFlags {
   std::string checkpoint, confusion;
+  ComputeFlags compute;
   DataFlags data;
   std::int64_t batch_size = 256;
   int workers = 1;
@@ -82,8 +84,8 @@ void print_text(const TrainedModel& trained, const Evaluation& evaluation) {
   fmt::print("{}", table.text());
 }
 
-void print_json(const TrainedModel& trained, const std::string& data, const std::vector<std::string>& kernels,
-                const Evaluation& evaluation) {
+void print_json(const TrainedModel& trained, const Compute& compute, const std::string& data,
+                const std::vector<std::string>& kernels, const Evaluation& evaluation) {
   Json classes = Json::array();
   const auto results = by_class(evaluation, trained.card.classes.size());
   for (std::size_t i = 0; i < results.size(); ++i)
@@ -93,6 +95,7 @@ void print_json(const TrainedModel& trained, const std::string& data, const std:
   const Json result = {{"checkpoint", trained.path.string()},
                        {"model", trained.card.model},
                        {"data", data},
+                       {"device", compute.describe()},
                        {"kernels", kernels},
                        {"images", evaluation.images},
                        {"accuracy", evaluation.accuracy},
@@ -105,15 +108,18 @@ void print_json(const TrainedModel& trained, const std::string& data, const std:
 }
 
 void run_eval(const EvalFlags& flags) {
-  const TrainedModel trained = load_trained(flags.checkpoint);
+  const Compute compute = resolve_compute(flags.compute);
+  const TrainedModel trained = load_trained(flags.checkpoint, compute.device);
   const auto dataset = flags.data.open(trained.card.dataset);
   check_classes(*dataset, trained.card);
   const std::string& data = dataset->name();
-  const std::vector<std::string> kernels = kernel_lines(
-      depthwise_layers(*trained.model, flags.batch_size, trained.card.height, trained.card.width),
-      Passes::forward);
+  const std::vector<std::string> kernels =
+      kernel_lines(depthwise_layers(*trained.model, flags.batch_size, trained.card.height, trained.card.width,
+                                    compute.activations),
+                   Passes::forward);
   if (!flags.json)
-    fmt::print("{} ({}) on {}\n{}\n\n", trained.card.model, trained.path.string(), data, join(kernels, "\n"));
+    fmt::print("{} ({}) on {}; on {}\n{}\n\n", trained.card.model, trained.path.string(), data,
+               compute.describe(), join(kernels, "\n"));
   std::fflush(stdout);
   Evaluation evaluation;
   {
@@ -121,6 +127,7 @@ void run_eval(const EvalFlags& flags) {
     const RemainingTime remaining(static_cast<double>(dataset->size()));
     evaluation = evaluate(*trained.model, dataset, trained.card,
                           {.batch_size = flags.batch_size,
+                           .activations = compute.activations,
                            .workers = flags.workers,
                            .progress = [&](std::int64_t done, std::int64_t of) {
                              const double images = static_cast<double>(done);
@@ -129,7 +136,7 @@ void run_eval(const EvalFlags& flags) {
                            }});
   }
   if (flags.json)
-    print_json(trained, data, kernels, evaluation);
+    print_json(trained, compute, data, kernels, evaluation);
   else
     print_text(trained, evaluation);
   if (flags.confusion.empty()) return;
@@ -154,6 +161,7 @@ CLI::App* add_eval_command(CLI::App& app) {
       ->capture_default_str();
   command->add_flag("--json", flags->json, "Print JSON");
   command->add_option("--confusion", flags->confusion, "Write the confusion matrix to this SVG file");
+  add_compute_flags(*command, flags->compute);
   add_depthwise_kernel_flag(*command);
   add_threads_flag(*command);
   command->callback([flags] { run_eval(*flags); });

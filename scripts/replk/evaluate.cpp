@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <utility>
 
+#include "core/download.h"
 #include "core/error.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/normalize_images/normalize_images.h"
+#include "ops/primitives/elementwise.h"
+#include "scripts/replk/batch_feed.h"
 
 namespace replk {
 namespace {
@@ -15,6 +19,12 @@ std::span<const float> row_of(const Tensor& logits, std::int64_t n) {
   const std::int64_t classes = logits.size(1);
   return {logits.data<float>() + n * classes, static_cast<std::size_t>(classes)};
 }
+
+// What the network says to a batch, on its way to the CPU.
+struct Answers {
+  DeviceBatch batch;
+  Download logits, loss;
+};
 
 // Puts a network into eval mode, and back.
 class EvalMode {
@@ -66,32 +76,50 @@ Evaluation evaluate(RepLKNet& model, std::shared_ptr<const Dataset> dataset, con
   check(std::cmp_equal(dataset->classes().size(), classes), dataset->name(), ": has ",
         dataset->classes().size(), " classes, the network has ", classes, ".");
   const EvalMode mode(model);
+  const Device device = model.device();
   Loader loader(dataset, evaluation_pipeline(card),
-                {.batch_size = options.batch_size, .workers = options.workers});
+                {.batch_size = options.batch_size, .workers = options.workers, .pinned = !device.is_cpu()});
   Evaluation result;
   result.confusion.assign(static_cast<std::size_t>(classes * classes), 0);
   std::int64_t correct = 0, in_top5 = 0;
+  const auto count = [&](Answers& answers) {
+    const Batch& batch = answers.batch.host;
+    const Tensor logits = answers.logits.get();
+    result.loss += answers.loss.get().item() * static_cast<double>(batch.size());
+    correct += count_correct(logits, batch.labels);
+    in_top5 += count_correct(logits, batch.labels, 5);
+    for (std::int64_t n = 0; n < batch.size(); ++n) {
+      const auto row = row_of(logits, n);
+      const auto predicted = std::max_element(row.begin(), row.end()) - row.begin();
+      ++result
+            .confusion[static_cast<std::size_t>(batch.labels.data<std::int64_t>()[n] * classes + predicted)];
+    }
+    result.images += batch.size();
+    if (options.progress) options.progress(result.images, of);
+  };
+  // A GPU works on a batch while the answers to the one before are counted.
+  const std::size_t most_in_flight = device.is_cpu() ? 0 : 1;
+  std::deque<Answers> in_flight;
   const auto start = std::chrono::steady_clock::now();
   loader.start(0);
+  BatchFeed feed(loader, device);
   while (!result.stopped) {
     if (options.stop && options.stop()) {
       result.stopped = true;
       break;
     }
-    const auto batch = loader.next();
-    if (!batch) break;
-    const Tensor logits = model(normalize_images(batch->images, card.mean, card.std)).data();
-    result.loss += cross_entropy(logits, batch->labels).data().item() * static_cast<double>(batch->size());
-    correct += count_correct(logits, batch->labels);
-    in_top5 += count_correct(logits, batch->labels, 5);
-    for (std::int64_t n = 0; n < batch->size(); ++n) {
-      const auto row = row_of(logits, n);
-      const auto predicted = std::max_element(row.begin(), row.end()) - row.begin();
-      ++result
-            .confusion[static_cast<std::size_t>(batch->labels.data<std::int64_t>()[n] * classes + predicted)];
+    auto batch = feed.next();
+    if (batch) {
+      const Tensor images = normalize_images(batch->images, card.mean, card.std, options.activations);
+      const Tensor logits = cast(model(images).data(), DType::f32);
+      const Tensor loss = cross_entropy(logits, batch->labels).data();
+      in_flight.push_back({std::move(*batch), Download(logits), Download(loss)});
     }
-    result.images += batch->size();
-    if (options.progress) options.progress(result.images, of);
+    while (in_flight.size() > (batch ? most_in_flight : 0)) {
+      count(in_flight.front());
+      in_flight.pop_front();
+    }
+    if (!batch) break;
   }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double images = static_cast<double>(std::max<std::int64_t>(result.images, 1));

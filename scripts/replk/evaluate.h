@@ -15,6 +15,7 @@ namespace replk {
 
 struct EvaluateOptions {
   std::int64_t batch_size = 256;
+  DType activations = DType::f32;  // in which images enter the network
   int workers = 1;
   std::function<void(std::int64_t done, std::int64_t of)> progress = {};  // after every batch, in images
   std::function<bool()> stop = {};  // asked before every batch: true gives up

@@ -13,9 +13,17 @@
 namespace replk {
 namespace {
 
-// Names the kernels of every pass on the device. Another device is another case here.
-void name_kernels(DepthwiseLayers& row, const DepthwiseConv2dGeometry& g, Device device) {
-  check(device.is_cpu(), "depth-wise kernels: those of the CPU can be reported, got device ", device, ".");
+// Names the kernels of every pass where x is.
+void name_kernels(DepthwiseLayers& row, const DepthwiseConv2dGeometry& g, const Tensor& x) {
+  if (!x.device().is_cpu()) {
+    if constexpr (kHasCuda) {
+      const DepthwiseKernel kernel = cuda::choose_depthwise_kernel(g, x.dtype());
+      row.forward = row.backward_input = row.backward_weight = name_of(kernel);
+      row.as_asked =
+          default_depthwise_kernel() == DepthwiseKernel::automatic || default_depthwise_kernel() == kernel;
+    }
+    return;
+  }
   const auto name = [&g](DepthwisePass pass) { return name_of(choose_depthwise_kernel(g, pass)); };
   row.forward = name(DepthwisePass::forward);
   row.backward_input = name(DepthwisePass::backward_input);
@@ -80,7 +88,7 @@ std::string DepthwiseLayers::name() const {
 }
 
 std::vector<DepthwiseLayers> depthwise_layers(RepLKNet& model, std::int64_t batch, std::int64_t height,
-                                              std::int64_t width) {
+                                              std::int64_t width, DType dtype) {
   std::vector<DepthwiseLayers> rows;
   const bool training = model.training();
   model.eval();
@@ -94,14 +102,13 @@ std::vector<DepthwiseLayers> depthwise_layers(RepLKNet& model, std::int64_t batc
                                       {.stride = o.stride, .padding = o.padding, .dilation = o.dilation});
       g.batch = batch;
       DepthwiseLayers row{.channels = g.channels, .map = g.input, .kernel = g.kernel, .stride = g.stride};
-      name_kernels(row, g, in.data().device());
+      name_kernels(row, g, in.data());
       auto found = std::find_if(rows.begin(), rows.end(),
                                 [&](const DepthwiseLayers& other) { return same_sizes(row, other); });
       if (found == rows.end()) found = rows.insert(found, row);
       ++found->layers;
     });
-    const Device device = model.parameters().front()->data.device();
-    model(Tensor::zeros({model.config().in_channels, 1, height, width}, DType::f32, device));
+    model(Tensor::zeros({model.config().in_channels, 1, height, width}, dtype, model.device()));
   }
   model.train(training);
   return rows;
@@ -132,12 +139,12 @@ std::string kernel_table(const std::vector<DepthwiseLayers>& layers) {
 DepthwiseKernel depthwise_kernel_named(const std::string& name) {
   using enum DepthwiseKernel;
   std::vector<std::string> names;
-  for (const DepthwiseKernel kernel : {automatic, fft, direct, naive}) {
+  for (const DepthwiseKernel kernel : {automatic, fft, direct, naive, tensor_core}) {
     if (name == name_of(kernel)) return kernel;
     names.push_back(name_of(kernel));
   }
-  throw UsageError(str("--depthwise-kernel: automatic, fft, direct or naive expected, got '", name,
-                       "'. Did you mean '", nearest_name(name, names), "'?"));
+  throw UsageError(str("--depthwise-kernel: automatic, fft, direct, naive or tensor_core expected, got '",
+                       name, "'. Did you mean '", nearest_name(name, names), "'?"));
 }
 
 CLI::Option* add_depthwise_kernel_flag(CLI::App& command) {
@@ -145,7 +152,8 @@ CLI::Option* add_depthwise_kernel_flag(CLI::App& command) {
       .add_option_function<std::string>(
           "--depthwise-kernel",
           [](const std::string& name) { set_default_depthwise_kernel(depthwise_kernel_named(name)); },
-          "Kernel of depth-wise convolutions where it applies: automatic (the fastest), fft, direct or naive")
+          "Kernel of depth-wise convolutions where it applies: automatic (the fastest), fft or direct (CPU), "
+          "tensor_core (GPU) or naive")
       ->type_name("NAME")
       ->default_str("automatic");
 }

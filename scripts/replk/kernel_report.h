@@ -24,9 +24,10 @@ struct DepthwiseLayers {
 };
 
 /// Runs the network in eval mode on a black image of height x width and lists its depth-wise layers, in the
-/// order in which they first ran, with the kernels for a batch of `batch` such images. The mode is restored.
+/// order in which they first ran, with the kernels for a batch of `batch` such images in `dtype`. The mode is
+/// restored.
 std::vector<DepthwiseLayers> depthwise_layers(RepLKNet& model, std::int64_t batch, std::int64_t height,
-                                              std::int64_t width);
+                                              std::int64_t width, DType dtype = DType::f32);
 
 enum class Passes { forward, all };
 

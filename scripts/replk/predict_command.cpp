@@ -9,9 +9,11 @@
 #include "core/error.h"
 #include "ops/log_softmax/log_softmax.h"
 #include "ops/normalize_images/normalize_images.h"
+#include "ops/primitives/elementwise.h"
 #include "scripts/replk/command_line.h"
 #include "scripts/replk/commands.h"
 #include "scripts/replk/common_flags.h"
+#include "scripts/replk/compute.h"
 #include "scripts/replk/evaluate.h"
 #include "scripts/replk/image_inputs.h"
 #include "scripts/replk/kernel_report.h"
@@ -29,6 +31,7 @@ struct PredictFlags {
   std::string checkpoint;
   std::vector<std::string> paths;
   DataFlags data;
+  ComputeFlags compute;
   std::vector<std::int64_t> indices;
   std::int64_t top = 5;
   bool json = false;
@@ -84,8 +87,8 @@ std::vector<Answer> best_answers(const float* log_probabilities, std::size_t cla
 }
 
 // Predicts inputs [begin, end); one that cannot be loaded gets its error instead of answers.
-void predict_batch(const TrainedModel& trained, std::span<const ImageInput> inputs, std::int64_t top,
-                   std::vector<Prediction>& predictions) {
+void predict_batch(const TrainedModel& trained, const Compute& compute, std::span<const ImageInput> inputs,
+                   std::int64_t top, std::vector<Prediction>& predictions) {
   const ModelCard& card = trained.card;
   const Pipeline pipeline = evaluation_pipeline(card);
   Random unused(0);
@@ -105,7 +108,9 @@ void predict_batch(const TrainedModel& trained, std::span<const ImageInput> inpu
   if (loaded.empty()) return;
   const Tensor images =
       Tensor::of(pixels, {static_cast<std::int64_t>(loaded.size()), card.height, card.width, card.channels});
-  const Tensor scores = log_softmax((*trained.model)(normalize_images(images, card.mean, card.std))).data();
+  const Variable x = normalize_images(images.to(compute.device), card.mean, card.std, compute.activations);
+  const Tensor logits = cast((*trained.model)(x).data(), DType::f32);
+  const Tensor scores = log_softmax(logits).data().to(Device::cpu());
   const std::size_t classes = card.classes.size();
   for (std::size_t n = 0; n < loaded.size(); ++n)
     predictions[loaded[n]].top = best_answers(scores.data<float>() + n * classes, classes, top);
@@ -131,7 +136,7 @@ void print_text(const ModelCard& card, const std::vector<Prediction>& prediction
   if (labelled > 0) fmt::print("\n{} of {} right\n", right, labelled);
 }
 
-void print_json(const TrainedModel& trained, const std::vector<std::string>& kernels,
+void print_json(const TrainedModel& trained, const Compute& compute, const std::vector<std::string>& kernels,
                 const std::vector<Prediction>& predictions, const std::vector<std::string>& errors) {
   const ModelCard& card = trained.card;
   Json list = Json::array(), failed = errors;
@@ -151,32 +156,37 @@ void print_json(const TrainedModel& trained, const std::vector<std::string>& ker
     entry["top"] = top;
     list.push_back(entry);
   }
-  const Json result = {
-      {"checkpoint", trained.path.string()}, {"kernels", kernels}, {"predictions", list}, {"errors", failed}};
+  const Json result = {{"checkpoint", trained.path.string()},
+                       {"device", compute.describe()},
+                       {"kernels", kernels},
+                       {"predictions", list},
+                       {"errors", failed}};
   fmt::print("{}\n", result.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
 void run_predict(const PredictFlags& flags) {
-  const TrainedModel trained = load_trained(flags.checkpoint);
+  const Compute compute = resolve_compute(flags.compute);
+  const TrainedModel trained = load_trained(flags.checkpoint, compute.device);
   std::vector<std::string> errors;
   const std::vector<ImageInput> inputs = collect_inputs(flags, trained, errors);
   const auto batch = static_cast<std::int64_t>(std::min(kBatch, inputs.size()));
   std::vector<std::string> kernels;
   if (batch > 0)
-    kernels = kernel_lines(depthwise_layers(*trained.model, batch, trained.card.height, trained.card.width),
-                           Passes::forward);
-  if (!flags.json && batch > 0) fmt::print("{}\n\n", join(kernels, "\n"));
+    kernels = kernel_lines(
+        depthwise_layers(*trained.model, batch, trained.card.height, trained.card.width, compute.activations),
+        Passes::forward);
+  if (!flags.json && batch > 0) fmt::print("on {}\n{}\n\n", compute.describe(), join(kernels, "\n"));
   std::fflush(stdout);
   std::vector<Prediction> predictions;
   predictions.reserve(inputs.size());
   for (std::size_t i = 0; i < inputs.size(); i += kBatch)
-    predict_batch(trained, std::span(inputs).subspan(i, std::min(kBatch, inputs.size() - i)), flags.top,
-                  predictions);
+    predict_batch(trained, compute, std::span(inputs).subspan(i, std::min(kBatch, inputs.size() - i)),
+                  flags.top, predictions);
 
   const bool any =
       std::any_of(predictions.begin(), predictions.end(), [](const auto& p) { return !p.top.empty(); });
   if (flags.json)
-    print_json(trained, kernels, predictions, errors);
+    print_json(trained, compute, kernels, predictions, errors);
   else if (any)
     print_text(trained.card, predictions);
   std::fflush(stdout);
@@ -203,6 +213,7 @@ CLI::App* add_predict_command(CLI::App& app) {
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   command->add_flag("--json", flags->json, "Print JSON");
+  add_compute_flags(*command, flags->compute);
   add_depthwise_kernel_flag(*command);
   add_threads_flag(*command);
   command->callback([flags] { run_predict(*flags); });

@@ -5,13 +5,13 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "core/parallel.h"
 #include "data/loader.h"
 #include "data/subset.h"
 #include "ops/normalize_images/normalize_images.h"
 #include "scripts/replk/command_line.h"
 #include "scripts/replk/commands.h"
 #include "scripts/replk/common_flags.h"
+#include "scripts/replk/compute.h"
 #include "scripts/replk/evaluate.h"
 #include "scripts/replk/table.h"
 #include "scripts/replk/text.h"
@@ -25,6 +25,7 @@ struct ReparamFlags {
   double limit = 1e-4;
   std::int64_t images = 256;
   DataFlags data;
+  ComputeFlags compute;
 };
 
 // Images to compare two networks on, normalised, in batches (C, N, H, W).
@@ -84,7 +85,8 @@ Comparison compare(RepLKNet& before, RepLKNet& after, const Samples& samples) {
   Comparison result;
   double largest = 0, difference = 0;
   for (const Tensor& batch : samples.batches) {
-    const Tensor a = before(batch).data(), b = after(batch).data();
+    const Tensor there = batch.to(before.device());
+    const Tensor a = before(there).data().to(Device::cpu()), b = after(there).data().to(Device::cpu());
     const std::int64_t classes = a.size(1);
     for (std::int64_t n = 0; n < a.size(0); ++n) {
       const float *x = a.data<float>() + n * classes, *y = b.data<float>() + n * classes;
@@ -113,6 +115,7 @@ Speed measure_speed(RepLKNet& before, RepLKNet& after, const Tensor& batch) {
   const auto seconds_of = [&](RepLKNet& model) {
     const auto start = Clock::now();
     model(batch);
+    synchronize(batch.device());
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
   double best_before = 1e9, best_after = 1e9, total = 0;
@@ -158,11 +161,13 @@ void print_table(const TrainedModel& trained, RepLKNet& merged, const ReparamFla
 }
 
 void run_reparam(const ReparamFlags& flags) {
-  const TrainedModel trained = load_trained(flags.checkpoint);
+  const Compute compute = resolve_compute(flags.compute);
+  const TrainedModel trained = load_trained(flags.checkpoint, compute.device);
   check_flags(flags, trained);
   const auto merged = load_model(trained.path);
   merged->structural_reparam();
   if (flags.fold_batch_norm) merged->fold_batch_norm();
+  merged->to(compute.device);
 
   const Samples samples = find_samples(flags, trained.card);
   const Comparison comparison = compare(*trained.model, *merged, samples);
@@ -183,10 +188,10 @@ void run_reparam(const ReparamFlags& flags) {
                     "(--limit); {} was not written.",
                     trained.path.string(), comparison.difference, flags.limit, flags.out));
 
-  const Speed speed = measure_speed(*trained.model, *merged, samples.batches.front());
+  const Speed speed = measure_speed(*trained.model, *merged, samples.batches.front().to(compute.device));
   save_checkpoint(flags.out, *merged, trained.metadata);
   print_table(trained, *merged, flags, speed);
-  fmt::print("(batches of {}, {} threads)\n\nsaved: {}\n", samples.batches.front().size(1), num_threads(),
+  fmt::print("(batches of {}, on {})\n\nsaved: {}\n", samples.batches.front().size(1), compute.describe(),
              flags.out);
 }
 
@@ -208,6 +213,7 @@ CLI::App* add_reparam_command(CLI::App& app) {
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   add_data_flags(*command, flags->data);
+  add_device_flag(*command, flags->compute);
   add_threads_flag(*command);
   command->callback([flags] { run_reparam(*flags); });
   return command;

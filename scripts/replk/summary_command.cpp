@@ -4,6 +4,7 @@
 #include "scripts/replk/checkpoint.h"
 #include "scripts/replk/commands.h"
 #include "scripts/replk/common_flags.h"
+#include "scripts/replk/compute.h"
 #include "scripts/replk/kernel_report.h"
 #include "scripts/replk/model_summary.h"
 #include "scripts/replk/table.h"
@@ -16,6 +17,7 @@ struct SummaryFlags {
   std::string model;
   std::int64_t image_size = 0, batch_size = 1;
   bool layers = false, kernels = false;
+  ComputeFlags compute;  // for kernels
 };
 
 struct Subject {
@@ -77,6 +79,15 @@ void add_totals(Table& table, const std::string& name, const ModelSummary& summa
              format_count(static_cast<std::int64_t>(summary.layers.size()))});
 }
 
+std::string kernels_of(RepLKNet& model, const SummaryFlags& flags, std::int64_t height, std::int64_t width) {
+  const Compute compute = resolve_compute(flags.compute);
+  model.to(compute.device);
+  const auto layers = depthwise_layers(model, flags.batch_size, height, width, compute.activations);
+  model.to(Device::cpu());
+  return fmt::format("\nKernels on {} for batches of {}:\n\n{}", compute.describe(), flags.batch_size,
+                     kernel_table(layers));
+}
+
 void run_summary(const SummaryFlags& flags) {
   Subject subject = find_subject(flags.model);
   RepLKNet& model = *subject.model;
@@ -88,9 +99,7 @@ void run_summary(const SummaryFlags& flags) {
   const ModelSummary whole = summarize(model, height, width);
   print_rows(flags.layers ? whole.layers : whole.blocks, whole);
   std::string kernels;  // of the network as it is
-  if (flags.kernels)
-    kernels = fmt::format("\nKernels on the CPU for batches of {}:\n\n{}", flags.batch_size,
-                          kernel_table(depthwise_layers(model, flags.batch_size, height, width)));
+  if (flags.kernels) kernels = kernels_of(model, flags, height, width);
 
   using enum Table::Align;
   Table totals({{"network"},
@@ -135,6 +144,7 @@ CLI::App* add_summary_command(CLI::App& app) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str()
       ->needs(kernels);
+  add_compute_flags(*command, flags->compute);
   add_depthwise_kernel_flag(*command)->needs(kernels);
   add_threads_flag(*command);
   command->callback([flags] { run_summary(*flags); });

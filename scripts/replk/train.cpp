@@ -68,7 +68,7 @@ int dry_run(const TrainOptions& options, Progress& progress) {
   const Stopwatch watch;
   const StepResult result = parts.trainer.step(batch);
   const double seconds = watch.seconds();
-  const auto peak = static_cast<std::uint64_t>(allocator_for(Device::cpu()).stats().peak);
+  const auto peak = static_cast<std::uint64_t>(allocator_for(parts.compute.device).stats().peak);
   progress.print(
       fmt::format("one step of {} images: {:.3f} s, loss {:.4f}, gradient norm {:.3g}, {} of memory",
                   result.images, seconds, result.loss, result.gradient_norm, format_bytes(peak)));

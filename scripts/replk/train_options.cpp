@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/nearest_name.h"
+#include "scripts/replk/compute.h"
 #include "scripts/replk/kernel_report.h"
 #include "scripts/replk/run_folder.h"
 
@@ -185,10 +186,12 @@ std::vector<Option> make_options() {
       whole_number("workers", &O::workers, resumable, "threads that prepare batches"),
       whole_number("threads", &O::threads, resumable, "threads that compute; 0: one a processor"),
       whole_number("seed", &O::seed, run, "of everything random"),
-      text("device", &O::device, "NAME", run, "cpu"),
+      text("device", &O::device, "NAME", resumable, "auto (a GPU where there is one), cpu or cuda"),
+      text("precision", &O::precision, "NAME", resumable,
+           "fp32; on a GPU also tf32 (faster products) or bf16 (activations in bf16, weights in f32)"),
       text("depthwise_kernel", &O::depthwise_kernel, "NAME", run,
-           "kernel of depth-wise convolutions where it applies: automatic (the fastest), fft, direct or "
-           "naive"),
+           "kernel of depth-wise convolutions where it applies: automatic (the fastest), fft or direct "
+           "(CPU), tensor_core (GPU) or naive"),
       whole_number("save_every", &O::save_every, resumable, "epochs between two checkpoints"),
       text("out", &O::out, "FOLDER", process, "run folder (runs/<data>-<model>-<n>)"),
       text("resume", &O::resume, "RUN", process, "continue the run in this folder"),
@@ -344,7 +347,7 @@ void validate(const TrainOptions& o) {
   require(o.stop_after >= 0, "--stop-after", "0 or more", o.stop_after);
   require_name("--optimizer", o.optimizer, {"adamw", "sgd"});
   require_name("--schedule", o.schedule, {"cosine", "constant", "step"});
-  require(o.device == "cpu", "--device", "cpu, where this version computes,", o.device);
+  validate(ComputeFlags{o.device, o.precision});
   depthwise_kernel_named(o.depthwise_kernel);
   for (const std::string& name : o.augment)
     require_name("--augment", name, {"flip", "crop", "erase", "resized-crop"});

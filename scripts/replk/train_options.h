@@ -40,7 +40,8 @@ struct TrainOptions {
   std::int64_t workers = 1;
   std::int64_t threads = 0;  // 0: as many as there are processors
   std::int64_t seed = 0;
-  std::string device = "cpu";
+  std::string device = "auto";     // or cpu, cuda
+  std::string precision = "fp32";  // or tf32, bf16
   std::string depthwise_kernel = "automatic";
   std::int64_t save_every = 1;  // epochs
 

@@ -4,7 +4,6 @@
 
 #include <utility>
 
-#include "core/parallel.h"
 #include "scripts/replk/kernel_report.h"
 #include "scripts/replk/text.h"
 
@@ -35,10 +34,20 @@ RepLKNetConfig network_for(const TrainOptions& options, const ModelCard& card) {
   return config;
 }
 
+namespace {
+
+RepLKNet& moved(RepLKNet& model, Device device) {
+  model.to(device);
+  return model;
+}
+
+}  // namespace
+
 TrainParts::TrainParts(const TrainOptions& o) : TrainParts(o, open_train_data(o)) {}
 
 TrainParts::TrainParts(const TrainOptions& o, TrainData d)
     : options(o),
+      compute(resolve_compute({o.device, o.precision})),
       data(std::move(d)),
       model(network_for(o, data.card), static_cast<std::uint64_t>(o.seed)),
       loader(data.train, data.augmentation,
@@ -47,8 +56,9 @@ TrainParts::TrainParts(const TrainOptions& o, TrainData d)
               // A last batch of one or two images would spoil the statistics of batch norms.
               .drop_last = data.train->size() >= o.batch_size,
               .workers = static_cast<int>(o.workers),
-              .seed = static_cast<std::uint64_t>(o.seed)}),
-      trainer(model, o, data.card, loader.batches()) {}
+              .seed = static_cast<std::uint64_t>(o.seed),
+              .pinned = !compute.device.is_cpu()}),
+      trainer(moved(model, compute.device), o, data.card, loader.batches(), compute.activations) {}
 
 std::string TrainParts::describe() {
   const ModelCard& card = data.card;
@@ -58,10 +68,11 @@ std::string TrainParts::describe() {
   if (data.validation) text += fmt::format(", {} to validate", format_count(data.validation->size()));
   text +=
       fmt::format("; {}x{}x{}, {} classes\n", card.height, card.width, card.channels, card.classes.size());
-  text += fmt::format("{}, lr {:g} {}, {} epochs of {} steps of {} images, {} threads, seed {}",
-                      options.optimizer, options.lr, options.schedule, options.epochs,
-                      format_count(loader.batches()), options.batch_size, num_threads(), options.seed);
-  const auto layers = depthwise_layers(model, options.batch_size, card.height, card.width);
+  text += fmt::format("{}, lr {:g} {}, {} epochs of {} steps of {} images, seed {}, on {}", options.optimizer,
+                      options.lr, options.schedule, options.epochs, format_count(loader.batches()),
+                      options.batch_size, options.seed, compute.describe());
+  const auto layers =
+      depthwise_layers(model, options.batch_size, card.height, card.width, compute.activations);
   for (const std::string& line : kernel_lines(layers, Passes::all)) text += "\n" + line;
   return text;
 }

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "scripts/replk/compute.h"
 #include "scripts/replk/train_data.h"
 #include "scripts/replk/trainer.h"
 
@@ -13,6 +14,7 @@ RepLKNetConfig network_for(const TrainOptions& options, const ModelCard& card);
 
 struct TrainParts {
   TrainOptions options;
+  Compute compute;
   TrainData data;
   RepLKNet model;
   Loader loader;  // of training images, shuffled

@@ -74,23 +74,39 @@ int TrainRun::run() {
 
 // The steps of an epoch, from where it stands. False when interrupted.
 bool TrainRun::train_epoch() {
+  Trainer& trainer = parts_.trainer;
+  // A GPU works on a step while the next one is prepared.
+  const std::size_t most_in_flight = parts_.compute.device.is_cpu() ? 0 : 1;
   parts_.loader.start(state_.epoch, state_.batch);
+  BatchFeed feed(parts_.loader, parts_.compute.device);
   const double start = now();
   double mark = start;
   std::int64_t seen = 0;
-  while (const auto batch = parts_.loader.next()) {
-    const StepResult result = parts_.trainer.step(*batch);
-    state_.seconds += now() - mark;
-    mark = now();
-    state_.loss_sum += result.loss * static_cast<double>(result.images);
-    state_.correct += result.correct;
-    state_.seen += result.images;
-    ++state_.batch;
-    seen += result.images;
-    show(result, static_cast<double>(seen) / (mark - start));
-    if (interrupt_.requested()) return false;
+  const auto finish_down_to = [&](std::size_t left) {
+    while (trainer.in_flight() > left) {
+      const StepResult result = trainer.finish();
+      state_.seconds += now() - mark;
+      mark = now();
+      seen += result.images;
+      count(result);
+      show(result, static_cast<double>(seen) / (mark - start));
+    }
+  };
+  while (!interrupt_.requested()) {
+    auto batch = feed.next();
+    if (!batch) break;
+    trainer.start(std::move(*batch));
+    finish_down_to(most_in_flight);
   }
+  finish_down_to(0);
   return !interrupt_.requested();
+}
+
+void TrainRun::count(const StepResult& result) {
+  state_.loss_sum += result.loss * static_cast<double>(result.images);
+  state_.correct += result.correct;
+  state_.seen += result.images;
+  ++state_.batch;
 }
 
 // Validation, the row of metrics, the best checkpoint. False when interrupted: then validation is done again
@@ -141,9 +157,10 @@ Evaluation TrainRun::validate_network() {
                     fmt::format("validating {}/{}", format_count(done), format_count(of))});
   };
   return evaluate(parts_.model, parts_.data.validation, parts_.data.card,
-                  {.workers = static_cast<int>(parts_.options.workers), .progress = progress, .stop = [this] {
-                     return interrupt_.requested();
-                   }});
+                  {.activations = parts_.compute.activations,
+                   .workers = static_cast<int>(parts_.options.workers),
+                   .progress = progress,
+                   .stop = [this] { return interrupt_.requested(); }});
 }
 
 void TrainRun::save() {

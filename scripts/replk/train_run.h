@@ -27,6 +27,7 @@ class TrainRun {
 
  private:
   bool train_epoch();
+  void count(const StepResult& result);
   bool finish_epoch();
   Evaluation validate_network();
   EpochMetrics epoch_metrics() const;

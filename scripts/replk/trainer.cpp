@@ -64,37 +64,68 @@ std::string first_non_finite_layer(RepLKNet& model, const Tensor& images) {
   return found;
 }
 
-Trainer::Trainer(RepLKNet& model, const TrainOptions& options, const ModelCard& card, std::int64_t batches)
+Trainer::Trainer(RepLKNet& model, const TrainOptions& options, const ModelCard& card, std::int64_t batches,
+                 DType activations)
     : model_(model),
       options_(options),
       card_(card),
+      activations_(activations),
       parameters_(split_decay_groups(model.parameters(), options.weight_decay)),
       optimizer_(make_optimizer(parameters_, options)),
       schedule_(make_schedule(options, batches)) {}
 
-StepResult Trainer::step(const Batch& batch) {
-  const std::int64_t step = optimizer_->steps();
+void Trainer::begin(std::int64_t step) {
   model_.train();
   model_.set_step(static_cast<std::uint64_t>(options_.seed), static_cast<std::uint64_t>(step));
-  const Tensor images = normalize_images(batch.images, card_.mean, card_.std);
   parameters_.zero_grad();
-  StepResult result{.images = batch.size(), .lr = schedule_.learning_rate(step)};
+}
+
+Tensor Trainer::normalized(const Tensor& images) const {
+  return normalize_images(images, card_.mean, card_.std, activations_);
+}
+
+void Trainer::start(DeviceBatch batch) {
+  Step step{.number = optimizer_->steps(),
+            .batch = std::move(batch),
+            .loss = {},
+            .logits = {},
+            .norm = {},
+            .result = {.images = 0, .lr = schedule_.learning_rate(optimizer_->steps())}};
+  step.result.images = step.batch.host.size();
+  begin(step.number);
   {
     Tape tape;
-    const Variable logits = model_(images);
-    const Variable loss = cross_entropy(logits, batch.labels, {.label_smoothing = options_.label_smoothing});
-    result.loss = loss.data().item();
-    if (!std::isfinite(result.loss)) explain_loss(images, result.loss);
-    result.correct = count_correct(logits.data(), batch.labels);
+    const Variable logits = model_(normalized(step.batch.images));
+    const Variable loss =
+        cross_entropy(logits, step.batch.labels, {.label_smoothing = options_.label_smoothing});
+    step.logits = Download(cast(logits.data(), DType::f32));
+    step.loss = Download(loss.data());
     tape.backward(loss);
   }
   const ProfileScope scope("optimizer");
-  result.gradient_norm =
+  const Tensor norm =
       options_.clip_grad > 0 ? parameters_.clip_grad_norm(options_.clip_grad) : parameters_.grad_norm();
-  if (!std::isfinite(result.gradient_norm)) explain_gradient(result.gradient_norm);
-  optimizer_->set_learning_rate(result.lr);
-  optimizer_->step();
-  return result;
+  step.norm = Download(norm);
+  optimizer_->set_learning_rate(step.result.lr);
+  optimizer_->step(norm);
+  in_flight_.push_back(std::move(step));
+}
+
+StepResult Trainer::finish() {
+  check(!in_flight_.empty(), "Trainer::finish: a step that was started expected, there is none.");
+  Step step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  const double loss = step.loss.get().item(), norm = step.norm.get().item();
+  if (!std::isfinite(loss) || !std::isfinite(norm)) explain(step, loss, norm);
+  step.result.loss = loss;
+  step.result.gradient_norm = norm;
+  step.result.correct = count_correct(step.logits.get(), step.batch.host.labels);
+  return step.result;
+}
+
+StepResult Trainer::step(const Batch& batch) {
+  start(on_device(batch, model_.device()));
+  return finish();
 }
 
 void Trainer::check_weights() {
@@ -104,12 +135,27 @@ void Trainer::check_weights() {
           str("after step ", optimizer_->steps(), ": ", entry.name, " is not finite.", kAdvice));
 }
 
-// The same forward pass again, this time watched, so that steps that go well pay nothing.
-void Trainer::explain_loss(const Tensor& images, double loss) {
+// The same step again, this time watched, so that steps that go well pay nothing. Backward runs from the head
+// to the stem, so the last parameter is where a gradient went wrong first.
+void Trainer::explain(const Step& step, double loss, double norm) {
+  const std::string where = str("step ", step.number + 1, ": ");
+  begin(step.number);
+  const Tensor images = normalized(step.batch.images);
   const std::string layer = first_non_finite_layer(model_, images);
-  throw NonFiniteError(str("step ", optimizer_->steps() + 1, ": the loss is ", plain(loss), ": ",
-                           layer.empty() ? "all layers are finite, the loss itself is not" : layer, ".",
-                           kAdvice));
+  if (!std::isfinite(loss))
+    throw NonFiniteError(str(where, "the loss is ", plain(loss), ": ",
+                             layer.empty() ? "all layers are finite, the loss itself is not" : layer, ".",
+                             kAdvice));
+  Tape tape;
+  tape.backward(
+      cross_entropy(model_(images), step.batch.labels, {.label_smoothing = options_.label_smoothing}));
+  std::string found = "their sum of squares overflows";
+  for (const Parameter* parameter : std::views::reverse(model_.parameters())) {
+    if (!parameter->grad_ready || all_finite(parameter->grad)) continue;
+    found = str("the first one in backward that is not finite is that of ", parameter->name);
+    break;
+  }
+  throw NonFiniteError(str(where, "the norm of the gradients is ", plain(norm), ": ", found, ".", kAdvice));
 }
 
 void Trainer::explain_validation(std::shared_ptr<const Dataset> images, double loss) {
@@ -120,22 +166,10 @@ void Trainer::explain_validation(std::shared_ptr<const Dataset> images, double l
   while (layer.empty()) {
     const auto batch = loader.next();
     if (!batch) break;
-    layer = first_non_finite_layer(model_, normalize_images(batch->images, card_.mean, card_.std));
+    layer = first_non_finite_layer(model_, normalized(batch->images.to(model_.device())));
   }
   throw NonFiniteError(str("after step ", optimizer_->steps(), ": the validation loss is ", plain(loss),
                            layer.empty() ? "" : ": ", layer, ".", kAdvice));
-}
-
-// Backward runs from the head to the stem, so the last parameter is where a gradient went wrong first.
-void Trainer::explain_gradient(double norm) {
-  std::string found = "their sum of squares overflows";
-  for (const Parameter* parameter : std::views::reverse(model_.parameters())) {
-    if (!parameter->grad.defined() || all_finite(parameter->grad)) continue;
-    found = str("the first one in backward that is not finite is that of ", parameter->name);
-    break;
-  }
-  throw NonFiniteError(str("step ", optimizer_->steps() + 1, ": the norm of the gradients is ", plain(norm),
-                           ": ", found, ".", kAdvice));
 }
 
 }  // namespace replk

@@ -1,14 +1,16 @@
 // Trainer: one training step, and what to say when it went wrong.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 
+#include "core/download.h"
 #include "core/error.h"
-#include "data/loader.h"
 #include "optim/flat_parameters.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
+#include "scripts/replk/batch_feed.h"
 #include "scripts/replk/checkpoint.h"
 #include "scripts/replk/train_options.h"
 
@@ -30,15 +32,25 @@ struct StepResult {
   double lr = 0, gradient_norm = 0;
 };
 
-/// Optimizer and schedule of a network that is trained in f32. The network must outlive it.
+/// Optimizer and schedule of a network whose weights are f32. The network must outlive it and be where it is
+/// to be trained already.
 class Trainer {
  public:
-  /// `batches`: steps in an epoch, by which the schedule's epochs become steps.
-  Trainer(RepLKNet& model, const TrainOptions& options, const ModelCard& card, std::int64_t batches);
+  /// `batches`: steps in an epoch, by which the schedule's epochs become steps. `activations`: the dtype in
+  /// which images enter the network, and so of everything but weights, statistics and the loss.
+  Trainer(RepLKNet& model, const TrainOptions& options, const ModelCard& card, std::int64_t batches,
+          DType activations = DType::f32);
 
   /// Bytes -> normalised activations -> logits -> loss -> gradients -> clipped -> new weights.
-  /// Depends on the batch, the weights, the optimizer's state and (seed, step) alone. Throws NonFiniteError,
-  /// naming the first layer or gradient that is not finite, before the optimizer has changed any weight.
+  /// Depends on the batch, the weights, the optimizer's state and (seed, step) alone. On a GPU it returns
+  /// when everything is launched: finish tells what came of it.
+  void start(DeviceBatch batch);
+  /// Steps that were started and not finished.
+  std::size_t in_flight() const { return in_flight_.size(); }
+  /// Waits for the first of them. Throws NonFiniteError, naming the first layer or gradient that is not
+  /// finite; such a step has changed neither weights nor the optimizer's buffers.
+  StepResult finish();
+  /// Both, for a batch on the CPU.
   StepResult step(const Batch& batch);
 
   Optimizer& optimizer() { return *optimizer_; }
@@ -50,15 +62,24 @@ class Trainer {
   [[noreturn]] void explain_validation(std::shared_ptr<const Dataset> images, double loss);
 
  private:
-  [[noreturn]] void explain_loss(const Tensor& images, double loss);
-  [[noreturn]] void explain_gradient(double norm);
+  struct Step {
+    std::int64_t number;  // from 0
+    DeviceBatch batch;
+    Download loss, logits, norm;
+    StepResult result;
+  };
+  void begin(std::int64_t step);
+  Tensor normalized(const Tensor& images) const;
+  [[noreturn]] void explain(const Step& step, double loss, double norm);
 
   RepLKNet& model_;
   TrainOptions options_;
   ModelCard card_;
+  DType activations_;
   FlatParameters parameters_;
   std::unique_ptr<Optimizer> optimizer_;
   Schedule schedule_;
+  std::deque<Step> in_flight_;
 };
 
 }  // namespace replk

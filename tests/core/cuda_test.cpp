@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "core/download.h"
 #include "core/random.h"
 #include "core/upload.h"
 #include "tests/core/cuda_probe.h"
@@ -236,5 +237,25 @@ TEST_CASE("core/cuda/REPLK_SYNC names the kernel at fault") {
       CHECK(output.find("kernel of planted fault") != std::string::npos);
     else
       CHECK(output.find("REPLK_SYNC=1") != std::string::npos);
+  }
+}
+
+TEST_CASE("core/cuda/download brings what was there when it was started") {
+  const Tensor here = Tensor::full({3}, 7);
+  CHECK(Download(here).get().shares_storage(here));
+  check_error([] { Download().get(); }, {"Download::get"});
+  check_error([] { Download{Tensor()}; }, {"Download", "got none"});
+  if (!cuda_or_skip("download")) return;
+  const std::int64_t n = 8 << 20;
+  std::vector<Download> downloads;
+  for (int step = 0; step < 6; ++step) {
+    Tensor value = Tensor::full({n}, step, DType::f32, kCuda);
+    downloads.emplace_back(value);
+    value = Tensor();  // its memory may be handed out again, and is written
+    const Tensor busy = Tensor::full({n}, -1, DType::f32, kCuda);
+  }
+  for (int step = 0; step < 6; ++step) {
+    const Values values = downloads[static_cast<std::size_t>(step)].get().to_vector();
+    CHECK(std::count(values.begin(), values.end(), static_cast<double>(step)) == n);
   }
 }

@@ -118,9 +118,10 @@ class Process {
 };
 
 #ifdef REPLK_BINARY
-/// Runs `replk` with these arguments.
-inline Outcome run_replk(std::vector<std::string> arguments, const Process::Environment& environment = {}) {
+/// Runs `replk` with these arguments, on the CPU unless `environment` shows it a GPU.
+inline Outcome run_replk(std::vector<std::string> arguments, Process::Environment environment = {}) {
   arguments.insert(arguments.begin(), REPLK_BINARY);
+  environment.insert(environment.begin(), {"CUDA_VISIBLE_DEVICES", ""});
   return Process(arguments, environment).wait();
 }
 #endif

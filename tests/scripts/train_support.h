@@ -57,6 +57,7 @@ inline TrainOptions small_options(const std::filesystem::path& data) {
   options.epochs = 4;
   options.val_split = 40;
   options.threads = 1;
+  options.device = "cpu";
   return options;
 }
 

@@ -258,9 +258,8 @@ TEST_CASE("scripts/trainer/the_first_layer_that_is_not_finite_is_named") {
     CHECK(message.find(std::string("is not finite is ") + name + " (") != std::string::npos);
     CHECK(message.find(std::string(name) + ".weight is not finite already") != std::string::npos);
     CHECK(message.find("input is not finite") == std::string::npos);
-    // Neither weights nor optimizer have moved.
+    // Neither weights nor the optimizer's buffers have moved.
     CHECK(same_bits(bias, parameter(parts, "head.bias").data));
-    CHECK(parts.trainer.optimizer().steps() == 1);
     CHECK(
         same_bits(before.at("exp_avg.head.bias"), parts.trainer.optimizer().state().at("exp_avg.head.bias")));
   }
@@ -318,13 +317,14 @@ TEST_CASE("scripts/trainer/a_gradient_that_is_not_finite_is_named") {
     Tensor& head = parameter(parts, "head.weight").data;
     head.fill(-3e38);
     head.slice(0, 1).fill(3e38);
+    const Tensor stem = parts.model.parameters().front()->data.clone();
     parts.loader.start(0);
     const Batch batch = *parts.loader.next();
     const std::string message = error_of([&] { parts.trainer.step(batch); });
     INFO(message);
     CHECK(message.find("the norm of the gradients is") != std::string::npos);
     CHECK(message.find("that of norm.") != std::string::npos);
-    CHECK(parts.trainer.optimizer().steps() == 0);
+    CHECK(same_bits(stem, parts.model.parameters().front()->data));
   }
 }
 

@@ -1,0 +1,41 @@
+// BatchFeed: the batches of a loader where the network computes.
+#pragma once
+
+#include <optional>
+
+#include "core/device.h"
+#include "core/upload.h"
+#include "data/loader.h"
+
+namespace replk {
+
+/// A batch, and its images and labels on the device: u8 (N, H, W, C) and i64 (N).
+struct DeviceBatch {
+  Batch host;
+  Tensor images, labels;
+};
+/// Copies them there (on the CPU nothing is copied).
+DeviceBatch on_device(Batch batch, Device device);
+
+/// On a GPU the next batch travels while the device works on this one. To be used from one thread; the loader
+/// must have been started and outlive it.
+class BatchFeed {
+ public:
+  BatchFeed(Loader& loader, Device device) : loader_(loader), device_(device) {}
+  /// As Loader::next.
+  std::optional<DeviceBatch> next();
+
+ private:
+  struct Flight {
+    Batch host;
+    Upload images, labels;
+  };
+  void fetch();
+
+  Loader& loader_;
+  Device device_;
+  std::optional<Flight> coming_;
+  bool started_ = false;
+};
+
+}  // namespace replk
