@@ -24,6 +24,7 @@
 #include <hwy/highway.h>
 
 #include "ops/depthwise_conv2d/plane_lanes-inl.h"
+#include "ops/depthwise_conv2d/registers-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace replk::cpu::HWY_NAMESPACE {
@@ -42,7 +43,7 @@ HWY_INLINE void multiply(D d, const T* HWY_RESTRICT a, std::int64_t a_step, cons
   for (int k = 0; k < kTaps; ++k) taps[k] = hn::Load(d, a + k * a_step);
 #pragma GCC unroll 32
   for (int m = 0; m < kPixels; ++m) {
-    const hn::Vec<D> pixel = hn::Load(d, b + m * kLanes);
+    const hn::Vec<D> pixel = in_register(hn::Load(d, b + m * kLanes));
 #pragma GCC unroll 4
     for (int k = 0; k < kTaps; ++k) {
       const int rest = m - kTapStep * k;
@@ -177,6 +178,38 @@ class DirectKernel {
       if (k < width) hn::Store(acc[k], d, to + k * to_step);
   }
 
+  // A row of outputs where every pixel of a row of B meets every tap of a row of A, both kWidth long: the
+  // weight gradient of a kernel that just reaches over the whole map. No product meets a zero, as half of
+  // those of a tile would.
+  template <int kWidth>
+  void run_whole_row(const Tiles& tiles, const TileColumn&, std::int64_t i, const T*, bool accumulate) {
+    constexpr int kOut = 2 * kWidth - 1;
+    const D d;
+    const Correlation& c = tiles.c;
+    const auto [u_begin, u_end] = tiles.rows[static_cast<std::size_t>(i)];
+    T* to = out_data_ + c.out_view.at(i, 0) * kLanes;
+    const std::int64_t to_step = c.out_view.column * kLanes;
+    V acc[kOut];
+#pragma GCC unroll 16
+    for (int k = 0; k < kOut; ++k) acc[k] = accumulate ? hn::Load(d, to + k * to_step) : hn::Zero(d);
+    for (std::int64_t u = u_begin; u < u_end; ++u) {
+      const T* a = a_data_ + c.a_view.at(u, 0) * kLanes;
+      const T* b = b_data_ + ((i + u - c.padding.h) * b_stride_ + margin_) * kLanes;
+      V pixels[kWidth];
+#pragma GCC unroll 8
+      for (int m = 0; m < kWidth; ++m) pixels[m] = hn::Load(d, b + m * kLanes);
+#pragma GCC unroll 8
+      for (int v = 0; v < kWidth; ++v) {
+        const V tap = in_register(hn::Load(d, a + v * c.a_view.column * kLanes));
+#pragma GCC unroll 8
+        for (int m = 0; m < kWidth; ++m)
+          acc[m - v + kWidth - 1] = hn::MulAdd(tap, pixels[m], acc[m - v + kWidth - 1]);
+      }
+    }
+#pragma GCC unroll 16
+    for (int k = 0; k < kOut; ++k) hn::Store(acc[k], d, to + k * to_step);
+  }
+
   // The tile width with the fewest multiply-adds, those that meet zeros and the loads of the taps included.
   template <int kTile, int kOutStep, int kTapStep>
   void consider(Tiles& best, double& best_cost) {
@@ -198,7 +231,12 @@ class DirectKernel {
     double cost = 1e30;
     Tiles best{c, nullptr, {}, {}};
     for (std::int64_t i = 0; i < c.out.h; ++i) best.rows.push_back(c.taps_h(i));
-    if (c.out_step == 2) {
+    constexpr int kWidth = 7;  // 13 sums, which is what 16 registers hold
+    if (c.a_source == Correlation::Source::dy && c.a_step == 1 && c.a.w == kWidth && c.b.w == kWidth &&
+        c.out.w == 2 * kWidth - 1 && c.padding.w == kWidth - 1) {
+      best.columns = {{0, c.out.w, {0, kWidth}}};
+      best.run = &DirectKernel::template run_whole_row<kWidth>;
+    } else if (c.out_step == 2) {
       consider<7, 2, 1>(best, cost), consider<4, 2, 1>(best, cost);
     } else if (c.a_step == 2) {
       consider<7, 1, 2>(best, cost), consider<5, 1, 2>(best, cost), consider<3, 1, 2>(best, cost);

@@ -13,6 +13,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "ops/depthwise_conv2d/registers-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace replk::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -70,10 +72,11 @@ HWY_INLINE void transpose_squares(D d, hn::Vec<D>* v, int step) {
     const auto a = v[0], b = v[step];
     v[0] = hn::ConcatLowerLower(d, b, a), v[step] = hn::ConcatUpperUpper(d, b, a);
   } else if constexpr (kBlocks == 4) {
-    const auto even_low = hn::ConcatLowerLower(d, v[2 * step], v[0]),
-               even_high = hn::ConcatUpperUpper(d, v[2 * step], v[0]);
-    const auto odd_low = hn::ConcatLowerLower(d, v[3 * step], v[step]),
-               odd_high = hn::ConcatUpperUpper(d, v[3 * step], v[step]);
+    // Or g++ computes each of these twice, the second time under the mask of OddEvenBlocks.
+    const auto even_low = in_register(hn::ConcatLowerLower(d, v[2 * step], v[0])),
+               even_high = in_register(hn::ConcatUpperUpper(d, v[2 * step], v[0]));
+    const auto odd_low = in_register(hn::ConcatLowerLower(d, v[3 * step], v[step])),
+               odd_high = in_register(hn::ConcatUpperUpper(d, v[3 * step], v[step]));
     v[0] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(odd_low), even_low);
     v[step] = hn::OddEvenBlocks(odd_low, hn::SwapAdjacentBlocks(even_low));
     v[2 * step] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(odd_high), even_high);
