@@ -44,7 +44,7 @@ void AdamW::update(const FlatParameters& parameters, std::int64_t step, const Te
             .root_scale = 1 / correction2,
             .step_size = lr / correction1,
             .eps = params_.eps,
-            .shrink = 1 - lr * range.weight_decay};
+            .shrink = 1 - lr * range.weight_decay * weight_decay_scale()};
   };
   Tensor data = parameters.data();
   const Tensor& gradients = parameters.gradients();

@@ -90,6 +90,31 @@ std::vector<ParameterGroup> split_decay_groups(const std::vector<Parameter*>& pa
   return groups;
 }
 
+std::vector<ParameterGroup> layer_decay_groups(
+    const std::vector<Parameter*>& parameters, double weight_decay, double layer_decay, std::int64_t layers,
+    const std::function<std::int64_t(const std::string&)>& layer_of) {
+  check(layer_decay > 0 && std::isfinite(layer_decay) && layers >= 1,
+        "layer_decay_groups: a layer_decay above 0 and at least one layer expected, got ", layer_decay,
+        " and ", layers, ".");
+  std::vector<std::vector<Parameter*>> by_layer(static_cast<std::size_t>(layers));
+  for (Parameter* parameter : parameters) {
+    check(parameter != nullptr, "layer_decay_groups: a parameter is null.");
+    const std::int64_t layer = layer_of(parameter->name);
+    check(layer >= 0 && layer < layers, "layer_decay_groups: a layer in [0, ", layers, ") expected for \"",
+          parameter->name, "\", got ", layer, ".");
+    by_layer[static_cast<std::size_t>(layer)].push_back(parameter);
+  }
+  std::vector<ParameterGroup> groups;
+  for (std::int64_t layer = 0; layer < layers; ++layer)
+    for (ParameterGroup& group :
+         split_decay_groups(by_layer[static_cast<std::size_t>(layer)], weight_decay)) {
+      group.name = str("layer ", layer, " ", group.name);
+      group.lr_scale = std::pow(layer_decay, static_cast<double>(layers - 1 - layer));
+      groups.push_back(std::move(group));
+    }
+  return groups;
+}
+
 FlatParameters::FlatParameters(const std::vector<ParameterGroup>& groups) {
   std::set<std::string> names;
   const Parameter* first = nullptr;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -31,6 +32,14 @@ struct UpdateRange {
   std::int64_t begin, end;
   double lr_scale, weight_decay;
 };
+
+/// The same two groups for every layer from 0 to layers - 1, those of layer k with lr_scale
+/// layer_decay^(layers - 1 - k): layers near the images learn more slowly. `layer_of` tells a parameter's
+/// layer by its name. Throws Error for a layer outside [0, layers), and a layer_decay that is not above 0.
+/// Source: Clark et al. 2020 (ELECTRA); the RepLKNet, ConvNeXt and BEiT training code.
+std::vector<ParameterGroup> layer_decay_groups(
+    const std::vector<Parameter*>& parameters, double weight_decay, double layer_decay, std::int64_t layers,
+    const std::function<std::int64_t(const std::string&)>& layer_of);
 
 /// Moves the data and gradients of parameters into one flat buffer each; Parameter::data and ::grad become
 /// views of them, each starting at a multiple of 64 bytes. So whoever writes a parameter must write into it

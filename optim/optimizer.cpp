@@ -17,6 +17,12 @@ void Optimizer::set_learning_rate(double learning_rate) {
   learning_rate_ = learning_rate;
 }
 
+void Optimizer::set_weight_decay_scale(double scale) {
+  check(std::isfinite(scale) && scale >= 0, name_,
+        ": a scale of the weight decay of 0 or more expected, got ", scale, ".");
+  weight_decay_scale_ = scale;
+}
+
 void Optimizer::step(const Tensor& norm) {
   parameters_.complete_gradients();
   ++steps_;

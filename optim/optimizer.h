@@ -30,6 +30,10 @@ class Optimizer {
   /// For the steps from here on; each group multiplies it by its lr_scale. Throws Error when negative or not
   /// finite.
   void set_learning_rate(double learning_rate);
+  /// For the steps from here on, as a factor on the weight decay of every group: 1 unless a schedule says
+  /// otherwise. Throws Error when negative or not finite.
+  void set_weight_decay_scale(double scale);
+  double weight_decay_scale() const { return weight_decay_scale_; }
 
   /// Copies of all state, by "<what>.<parameter name>", and "step" (i64, rank 0).
   std::map<std::string, Tensor> state() const;
@@ -49,7 +53,7 @@ class Optimizer {
  private:
   const char* name_;
   FlatParameters& parameters_;
-  double learning_rate_ = 0;
+  double learning_rate_ = 0, weight_decay_scale_ = 1;
   std::int64_t steps_ = 0;
   NamedBuffers buffers_;
 };

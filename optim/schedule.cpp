@@ -37,6 +37,10 @@ Schedule::Schedule(ScheduleParams params) : params_(std::move(params)) {
   }
 }
 
+double cosine_between(double from, double to, double done) {
+  return done >= 1 ? to : to + (from - to) * (1 + std::cos(std::numbers::pi * done)) / 2;
+}
+
 double Schedule::learning_rate(std::int64_t step) const {
   const ScheduleParams& p = params_;
   check(step >= 0, "schedule: a step of 0 or more expected, got ", step, ".");
@@ -56,7 +60,7 @@ double Schedule::learning_rate(std::int64_t step) const {
       if (step >= p.total_steps) return p.min_lr;
       const double done =
           static_cast<double>(step - p.warmup_steps) / static_cast<double>(p.total_steps - p.warmup_steps);
-      return p.min_lr + (p.lr - p.min_lr) * (1 + std::cos(std::numbers::pi * done)) / 2;
+      return cosine_between(p.lr, p.min_lr, done);
     }
   }
   return p.lr;

@@ -38,6 +38,10 @@ class Schedule {
   ScheduleParams params_;
 };
 
+/// Half a cosine from `from` (done = 0) to `to` (done = 1 and beyond): to + (from - to) (1 + cos(pi done)) /
+/// 2
+double cosine_between(double from, double to, double done);
+
 /// "constant", "step" or "cosine" as a kind. Throws UsageError for another name, listing the three and the
 /// nearest.
 ScheduleParams::Kind schedule_kind(std::string_view name);

@@ -47,7 +47,7 @@ void Sgd::update(const FlatParameters& parameters, std::int64_t step, const Tens
   const bool first = step == 1;
   const auto update_of = [&](const UpdateRange& range) -> SgdUpdate {
     return {.lr = learning_rate() * range.lr_scale,
-            .weight_decay = range.weight_decay,
+            .weight_decay = range.weight_decay * weight_decay_scale(),
             .keep = first ? 0 : params_.momentum,
             .take = first ? 1 : 1 - params_.dampening,
             .look_ahead = params_.momentum,

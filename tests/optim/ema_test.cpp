@@ -49,6 +49,38 @@ TEST_CASE("optim/ema/swap") {
   CHECK(scale.data.item() == 3);
 }
 
+TEST_CASE("optim/ema/buffers_are_averaged_beside_the_weights") {
+  Parameters parameters(DType::f32);
+  FlatParameters flat({{.name = "all", .parameters = parameters.all}});
+  Tensor mean = Tensor::full({3}, 1), variance = Tensor::full({2}, 4);
+  Ema ema(flat, 0.75, {{"bn.running_mean", mean}, {"bn.running_var", variance}});
+  const auto average = [&] { return ema.state().at("ema.bn.running_mean").to_vector()[2]; };
+  mean.fill(2);
+  ema.update();
+  CHECK(average() == 1.25);
+  ema.update();
+  CHECK(average() == 1.4375);
+  const double weight = parameters["head.scale"].data.item();
+  ema.swap();
+  CHECK(mean.to_vector()[0] == 1.4375);
+  CHECK(variance.to_vector()[0] == 4);
+  CHECK(average() == 2);
+  CHECK(parameters["head.scale"].data.item() == weight);
+  ema.swap();
+  CHECK(mean.to_vector()[0] == 2);
+
+  const auto state = ema.state();
+  Ema other(flat, 0.75, {{"bn.running_mean", mean}, {"bn.running_var", variance}});
+  other.load_state(state);
+  for (const auto& [name, tensor] : other.state()) CHECK(same_bits(tensor, state.at(name)));
+  auto bad = state;
+  bad.erase("ema.bn.running_var");
+  check_error([&] { other.load_state(bad); }, {"ema.bn.running_var", "missing"});
+  bad["ema.bn.running_var"] = Tensor::zeros({5});
+  check_error([&] { other.load_state(bad); }, {"ema.bn.running_var", "(2)", "(5)"});
+  check_error([&] { Ema(flat, 0.5, {{"count", Tensor::zeros({}, DType::i64)}}); }, {"ema", "count", "i64"});
+}
+
 TEST_CASE("optim/ema/state_round_trip") {
   Parameters parameters(DType::f32);
   FlatParameters flat({{.name = "all", .parameters = parameters.all}});

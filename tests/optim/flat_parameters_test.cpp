@@ -152,6 +152,26 @@ TEST_CASE("optim/flat_parameters/split_decay_groups") {
   CHECK(split_decay_groups({&parameters["stem.bias"]}, 0.05).size() == 1);
 }
 
+TEST_CASE("optim/flat_parameters/layer_decay_groups") {
+  Parameters parameters;
+  const auto layer_of = [](const std::string& name) { return name.starts_with("stem") ? 1 : 2; };
+  const auto groups = layer_decay_groups(parameters.all, 0.05, 0.5, 4, layer_of);
+  REQUIRE(groups.size() == 4);
+  CHECK(groups[0].name == "layer 1 decay");
+  CHECK(groups[0].lr_scale == 0.25);
+  CHECK(groups[0].weight_decay == 0.05);
+  CHECK(groups[0].parameters == std::vector<Parameter*>{&parameters["stem.weight"]});
+  CHECK(groups[1].name == "layer 1 no_decay");
+  CHECK(groups[1].lr_scale == 0.25);
+  CHECK(groups[1].weight_decay == 0);
+  CHECK(groups[2].lr_scale == 0.5);
+  CHECK(groups[2].parameters == std::vector<Parameter*>{&parameters["head.weight"]});
+  CHECK(groups[3].parameters == std::vector<Parameter*>{&parameters["head.scale"]});
+  check_error([&] { layer_decay_groups(parameters.all, 0, 0.5, 2, layer_of); },
+              {"layer_decay_groups", "[0, 2)", "head.weight", "got 2"});
+  check_error([&] { layer_decay_groups(parameters.all, 0, 0, 3, layer_of); }, {"layer_decay", "got 0"});
+}
+
 TEST_CASE("optim/flat_parameters/errors") {
   Parameters parameters;
   const auto flatten = [](std::vector<Parameter*> list) {

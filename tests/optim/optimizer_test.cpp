@@ -245,6 +245,26 @@ TEST_CASE("optim/optimizer/a_step_with_bad_gradients_can_be_refused") {
   for (const double value : flat.data().to_vector()) REQUIRE(std::isfinite(value));
 }
 
+TEST_CASE("optim/optimizer/weight_decay_scale") {
+  // Without a gradient all that moves a weight is its decay: the first step of AdamW takes lr * decay of it.
+  for (const bool adam : {true, false}) {
+    Parameters parameters;
+    FlatParameters flat(two_groups(parameters));
+    const auto optimizer = (adam ? adamw({}) : sgd({.momentum = 0}))(flat);
+    optimizer->set_learning_rate(0.5);
+    optimizer->set_weight_decay_scale(3);
+    const auto before = parameters.values();
+    optimizer->step();
+    const auto after = parameters.values();
+    for (std::size_t i = 0; i < before.size(); ++i)
+      for (std::size_t j = 0; j < before[i].size(); ++j) {
+        const bool decays = i == 0 || i == 3;  // lr_scale 0.5, weight decay 0.1
+        REQUIRE(after[i][j] == Approx(before[i][j] * (decays ? 1 - 0.25 * 0.3 : 1)).epsilon(1e-12));
+      }
+    check_error([&] { optimizer->set_weight_decay_scale(-1); }, {"scale of the weight decay", "-1"});
+  }
+}
+
 TEST_CASE("optim/optimizer/errors") {
   Parameters parameters;
   FlatParameters flat({{.name = "all", .parameters = parameters.all}});

@@ -47,6 +47,14 @@ TEST_CASE("optim/schedule/cosine_without_warmup_or_nothing_else") {
   CHECK(only.learning_rate(3) == 0);
 }
 
+TEST_CASE("optim/schedule/cosine_between") {
+  CHECK(cosine_between(0.05, 0.4, 0) == Approx(0.05));  // may rise, too
+  CHECK(cosine_between(0.05, 0.4, 0.5) == Approx(0.225));
+  CHECK(cosine_between(0.05, 0.4, 0.25) == Approx(0.4 - 0.35 * (1 + std::sqrt(0.5)) / 2));
+  CHECK(cosine_between(0.05, 0.4, 1) == 0.4);
+  CHECK(cosine_between(0.05, 0.4, 7) == 0.4);
+}
+
 TEST_CASE("optim/schedule/step") {
   const Schedule at({.kind = Kind::step, .lr = 1, .milestones = {3, 5}, .gamma = 0.5});
   const std::vector<double> wanted = {1, 1, 1, 0.5, 0.5, 0.25, 0.25};
