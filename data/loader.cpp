@@ -20,8 +20,12 @@ std::string named(const std::string& sample, const char* message) {
 
 }  // namespace
 
-Loader::Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, LoaderParams params)
-    : dataset_(std::move(dataset)), pipeline_(std::move(pipeline)), params_(params) {
+Loader::Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, LoaderParams params,
+               BatchTransform batch_transform)
+    : dataset_(std::move(dataset)),
+      pipeline_(std::move(pipeline)),
+      params_(params),
+      batch_transform_(std::move(batch_transform)) {
   const auto require = [](bool condition, const auto&... message) {
     if (!condition) throw UsageError(str("loader: ", message...));
   };
@@ -101,6 +105,7 @@ Batch Loader::make_batch(std::int64_t batch_index) const {
               batch.images.data<std::uint8_t>() + i * static_cast<std::int64_t>(image.pixels.size()));
     batch.labels.data<std::int64_t>()[i] = sample.label;
   }
+  if (batch_transform_ && !stopping_) batch_transform_(batch, epoch_ * batches() + batch_index);
   return batch;
 }
 

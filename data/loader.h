@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -21,13 +22,18 @@ namespace replk {
 /// What one training step sees.
 struct Batch {
   Tensor images;                      // u8 (N, H, W, C)
-  Tensor labels;                      // i64 (N)
+  Tensor labels;                      // i64 (N); of a mixed picture the one with the greater share
+  Tensor targets;                     // f32 (N, classes) where a BatchTransform made some, else undefined
   std::vector<std::int64_t> indices;  // the samples' numbers in the data set, (N)
   std::int64_t epoch = 0;
   std::int64_t index = 0;  // of the batch in its epoch
 
   std::int64_t size() const { return static_cast<std::int64_t>(indices.size()); }
 };
+
+/// What happens to a whole batch after its samples were augmented (mixup): a function of the batch and its
+/// step, epoch * batches + index, called from many threads.
+using BatchTransform = std::function<void(Batch& batch, std::int64_t step)>;
 
 struct LoaderParams {
   std::int64_t batch_size = 64;
@@ -54,7 +60,8 @@ struct LoaderParams {
 class Loader {
  public:
   /// Throws UsageError for parameters that leave nothing to load.
-  Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, LoaderParams params);
+  Loader(std::shared_ptr<const Dataset> dataset, Pipeline pipeline, LoaderParams params,
+         BatchTransform batch_transform = {});
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -85,6 +92,7 @@ class Loader {
   std::shared_ptr<const Dataset> dataset_;
   Pipeline pipeline_;
   LoaderParams params_;
+  BatchTransform batch_transform_;
 
   std::int64_t epoch_ = 0;
   std::vector<std::int64_t> order_;  // of this epoch; does not change while workers run

@@ -244,6 +244,28 @@ TEST_CASE("data/loader/augmentation_depends_on_seed_epoch_and_sample_only") {
   CHECK(epoch_of(ordered, 2)[0].pixels != reference.pixels);
 }
 
+TEST_CASE("data/loader/batches_are_transformed_by_step") {
+  const auto dataset = random_dataset(50, 4, 4, 1);
+  const BatchTransform transform = [](Batch& batch, std::int64_t step) {
+    batch.targets = Tensor::full({1}, static_cast<double>(step));
+    batch.images.data<std::uint8_t>()[0] = static_cast<std::uint8_t>(step);
+  };
+  for (const int workers : {0, 3}) {
+    Loader loader(dataset, augmentation(), {.batch_size = 8, .shuffle = true, .workers = workers}, transform);
+    loader.start(2, 3);
+    for (std::int64_t step = 2 * 7 + 3; step < 3 * 7; ++step) {
+      const auto batch = loader.next();
+      REQUIRE(batch);
+      CHECK(batch->targets.item() == static_cast<double>(step));
+      CHECK(batch->images.data<std::uint8_t>()[0] == step);
+    }
+    CHECK(!loader.next());
+  }
+  Loader plain(dataset, augmentation(), {.batch_size = 8});
+  plain.start(0);
+  CHECK(!plain.next()->targets.defined());
+}
+
 TEST_CASE("data/loader/resumes_in_the_middle") {
   const auto dataset = random_dataset(100, 4, 4, 1);
   for (const int workers : {0, 3}) {
