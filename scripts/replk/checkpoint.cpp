@@ -7,6 +7,8 @@
 
 #include "core/error.h"
 #include "io/safetensors.h"
+#include "models/published_weights.h"
+#include "scripts/replk/weights_file.h"
 
 namespace replk {
 namespace {
@@ -96,7 +98,8 @@ ModelCard Checkpoint::card() const {
   const auto found = metadata.find("card");
   if (found == metadata.end())
     throw FileError(str(path.string(), ": metadata: a 'card' (classes, image size, mean and std) expected, ",
-                        "there is none: this checkpoint does not come from 'replk train'."));
+                        "there is none: this checkpoint does not come from 'replk train'. 'replk convert ",
+                        "FILE OUT.safetensors --data NAME' adds one."));
   ModelCard card = card_from_json(found->second, path.string());
   if (std::cmp_not_equal(card.classes.size(), config.num_classes) || card.channels != config.in_channels)
     throw FileError(str(path.string(), ": metadata: card and config disagree: ", card.classes.size(), " and ",
@@ -107,10 +110,62 @@ ModelCard Checkpoint::card() const {
 
 std::map<std::string, std::string> metadata_of(const ModelCard& card) { return {{"card", to_json(card)}}; }
 
-Checkpoint read_checkpoint(const std::filesystem::path& path) {
-  Safetensors file = read_safetensors(path);
+namespace {
+
+void check_weights(const Checkpoint& checkpoint, const char* source) {
+  const double expected = least_weights(checkpoint.config), present = weights_in(checkpoint.weights);
+  if (!(expected <= present))
+    throw FileError(str(checkpoint.path.string(), ": ", source, "describes a network of at least ", expected,
+                        " weights, the file has ", present, "."));
+}
+
+// The network that foreign weights are of: what the user says, then what they show.
+InferredConfig foreign_config(const std::string& file, const std::map<std::string, Tensor>& weights,
+                              const ForeignOptions& options) {
+  InferredConfig result;
+  try {
+    result = infer_config(weights);
+  } catch (const Error& error) {
+    throw FileError(str(file, ": ", error.what()));
+  }
+  if (!options.model.empty())
+    result = {.config = adapt_config(preset(options.model), weights), .preset = options.model};
+  if (!options.config.empty()) result.config = config_from_json(options.config, result.config);
+  if (!result.strides_known && options.config.find("stem_strides") == std::string::npos)
+    throw UsageError(
+        str(file, ": the strides of the stem leave no trace in weights, and no preset looks like these ",
+            result.config.channels.size(),
+            " stages. Say --model, or --config with a file such as {\"stem_strides\": [2, 1]}."));
+  validate(result.config);
+  return result;
+}
+
+Checkpoint read_foreign(const std::filesystem::path& path, WeightsFile file, const ForeignOptions& options) {
+  PublishedWeights published = with_published_names(std::move(file.tensors));
+  Checkpoint checkpoint{.path = path,
+                        .config = {},
+                        .weights = std::move(published.tensors),
+                        .metadata = {},
+                        .notes = std::move(file.notes),
+                        .foreign = true};
+  checkpoint.notes.insert(checkpoint.notes.end(), published.notes.begin(), published.notes.end());
+  InferredConfig inferred = foreign_config(path.string(), checkpoint.weights, options);
+  checkpoint.config = std::move(inferred.config);
+  checkpoint.preset = std::move(inferred.preset);
+  if (options.model.empty() && options.config.empty()) check_weights(checkpoint, "");
+  return checkpoint;
+}
+
+}  // namespace
+
+Checkpoint read_checkpoint(const std::filesystem::path& path, const ForeignOptions& foreign) {
+  WeightsFile file = read_weights(path, foreign.entry);
   const std::string name = path.string();
   const std::string format = text_of(file.metadata, "format");
+  if (!format.starts_with("replk-")) return read_foreign(path, std::move(file), foreign);
+  if (foreign.given())
+    throw UsageError(
+        str(name, ": this file says which network it is: --model and --config are for files that do not."));
   if (format != kFormat)
     throw FileError(str(name, ": metadata 'format': '", kFormat, "' expected, got '", format,
                         "': not a RepLK checkpoint."));
@@ -122,10 +177,7 @@ Checkpoint read_checkpoint(const std::filesystem::path& path) {
   } catch (const Error& error) {
     throw FileError(str(name, ": metadata 'config': ", error.what()));
   }
-  const double expected = least_weights(checkpoint.config), present = weights_in(checkpoint.weights);
-  if (!(expected <= present))
-    throw FileError(str(name, ": metadata 'config': describes a network of at least ", expected,
-                        " weights, the file has ", present, "."));
+  check_weights(checkpoint, "metadata 'config': ");
   return checkpoint;
 }
 

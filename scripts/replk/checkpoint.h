@@ -27,6 +27,14 @@ std::string to_json(const ModelCard& card);
 /// Reads what to_json wrote, with suspicion. Throws FileError naming `source` and the field.
 ModelCard card_from_json(const std::string& text, const std::string& source);
 
+/// How to read a file that does not say what it holds: one of PyTorch, or safetensors of another program.
+struct ForeignOptions {
+  std::string entry;   // of a PyTorch checkpoint: "model_ema"; empty: the usual ones (io/pytorch_file.h)
+  std::string model;   // a preset; empty: inferred from names and shapes (models/published_weights.h)
+  std::string config;  // JSON with options of the network; the others are of `model`, or inferred
+  bool given() const { return !entry.empty() || !model.empty() || !config.empty(); }
+};
+
 /// What a checkpoint file holds. `metadata` has the keys "format", "config" (the RepLKNetConfig) and, for
 /// trained networks, "card" (the ModelCard); others are free text.
 struct Checkpoint {
@@ -34,14 +42,19 @@ struct Checkpoint {
   RepLKNetConfig config;
   std::map<std::string, Tensor> weights;  // under the names of the published PyTorch model
   std::map<std::string, std::string> metadata;
+  std::vector<std::string> notes = {};  // how a foreign file was read
+  bool foreign = false;                 // the configuration is not from the file
+  std::string preset = {};              // which a foreign network is, where it is one
 
   /// Throws FileError when the file has none: it does not come from training.
   ModelCard card() const;
 };
 
-/// Reads and checks a file. The configuration is untrusted: it is refused when the network it describes would
-/// have more weights than the file holds. Throws FileError naming file, place and expectation.
-Checkpoint read_checkpoint(const std::filesystem::path& path);
+/// Reads and checks a file: ours, a PyTorch checkpoint, or safetensors without "format" from another program.
+/// The configuration is untrusted: it is refused when the network it describes would have more weights than
+/// the file holds. Throws FileError naming file, place and expectation; UsageError for `foreign` options on a
+/// file of ours.
+Checkpoint read_checkpoint(const std::filesystem::path& path, const ForeignOptions& foreign = {});
 /// Writes parameters and buffers under their PyTorch names, "format", "config" and `metadata`; the file is
 /// replaced as a whole or not at all.
 void save_checkpoint(const std::filesystem::path& path, RepLKNet& model,

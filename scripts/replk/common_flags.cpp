@@ -8,6 +8,7 @@
 #include "core/nearest_name.h"
 #include "core/parallel.h"
 #include "data/open_dataset.h"
+#include "scripts/replk/model_summary.h"
 
 namespace replk {
 
@@ -43,14 +44,32 @@ void add_threads_flag(CLI::App& command) {
       ->check(CLI::Range(1, kMostThreads));
 }
 
-TrainedModel load_trained(const std::string& file_or_run, Device device) {
+namespace {
+
+ModelCard made_up_card(const Checkpoint& checkpoint) {
+  const auto channels = static_cast<std::size_t>(checkpoint.config.in_channels);
+  const std::int64_t side = usual_image_size(checkpoint.config);
+  return {.model = checkpoint.preset.empty() ? "RepLKNet" : checkpoint.preset,
+          .dataset = {},
+          .classes = {},
+          .height = side,
+          .width = side,
+          .channels = checkpoint.config.in_channels,
+          .mean = std::vector<float>(channels, 0.5F),
+          .std = std::vector<float>(channels, 0.25F)};
+}
+
+}  // namespace
+
+TrainedModel load_trained(const std::string& file_or_run, Device device, bool needs_card) {
   Checkpoint checkpoint = read_checkpoint(find_checkpoint(file_or_run));
   if (checkpoint.config.num_classes < 1)
     throw FileError(str(checkpoint.path.string(),
                         ": metadata 'config': a network with classes expected, this one has num_classes 0."));
   TrainedModel trained{.path = checkpoint.path,
                        .config = checkpoint.config,
-                       .card = checkpoint.card(),
+                       .card = needs_card || checkpoint.metadata.contains("card") ? checkpoint.card()
+                                                                                  : made_up_card(checkpoint),
                        .metadata = std::move(checkpoint.metadata),
                        .model = build_model(checkpoint)};
   trained.model->to(device);

@@ -31,13 +31,15 @@ void add_threads_flag(CLI::App& command);
 struct TrainedModel {
   std::filesystem::path path;  // of the checkpoint file
   RepLKNetConfig config;       // as it was read
-  ModelCard card;
+  ModelCard card;              // without a dataset where the file has none and none is needed
   std::map<std::string, std::string> metadata;
   std::unique_ptr<RepLKNet> model;  // in eval mode
 };
 /// Reads the checkpoint meant by a file or a run folder, and moves the network to `device`. Throws FileError
-/// when it is none, or its network does not classify.
-TrainedModel load_trained(const std::string& file_or_run, Device device = Device::cpu());
+/// when it is none, or its network does not classify; unless `needs_card` is false, also where it has no
+/// card. One is made up then: the network's usual image size, mean 0.5 and std 0.25.
+TrainedModel load_trained(const std::string& file_or_run, Device device = Device::cpu(),
+                          bool needs_card = true);
 /// Throws FileError when the data set has another number of classes than the network; says so on standard
 /// error when only their names differ.
 void check_classes(const Dataset& dataset, const ModelCard& card);

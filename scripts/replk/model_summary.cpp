@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "scripts/replk/table.h"
 #include "scripts/replk/text.h"
 
 namespace replk {
@@ -86,6 +87,32 @@ class Collector {
 };
 
 }  // namespace
+
+std::int64_t usual_image_size(const RepLKNetConfig& config) {
+  const std::int64_t stem = config.stem_strides[0] * config.stem_strides[1];
+  return stem << (config.channels.size() - 1) >= 16 ? 224 : 28;
+}
+
+std::string describe_config(const RepLKNetConfig& config) {
+  const auto numbers = [](const std::vector<std::int64_t>& values) {
+    return fmt::format("{}", fmt::join(values, " "));
+  };
+  const char* form = config.batch_norm_folded     ? "merged, batch norms folded"
+                     : config.small_kernel_merged ? "merged"
+                                                  : "training-time";
+  Table table({{"kernels"}, {numbers(config.large_kernel_sizes)}});
+  if (!config.small_kernel_merged)
+    table.add({"small kernel", config.small_kernel > 0 ? std::to_string(config.small_kernel) : "none"});
+  table.add({"blocks", numbers(config.layers)});
+  table.add({"channels", numbers(config.channels)});
+  table.add({"widths", fmt::format("depth-wise x{:g}, hidden x{:g}", config.dw_ratio, config.ffn_ratio)});
+  table.add({"stem strides", numbers(config.stem_strides)});
+  table.add({"input", fmt::format("{} channels", config.in_channels)});
+  table.add(
+      {"output", config.num_classes > 0 ? fmt::format("{} classes", config.num_classes) : "feature maps"});
+  table.add({"form", form});
+  return table.text();
+}
 
 ModelSummary summarize(RepLKNet& model, std::int64_t height, std::int64_t width) {
   model.eval();

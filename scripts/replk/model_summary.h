@@ -25,6 +25,12 @@ struct ModelSummary {
   std::int64_t depthwise_macs = 0, pointwise_macs = 0;  // depth-wise and 1x1 convolutions
 };
 
+/// The side of the images that such a network is made for: 224 where it shrinks them 16 times or more, as the
+/// paper's presets do, 28 otherwise.
+std::int64_t usual_image_size(const RepLKNetConfig& config);
+/// What a configuration says, in a few lines for people.
+std::string describe_config(const RepLKNetConfig& config);
+
 /// Runs the network in eval mode on one black image of height x width and adds up what ran.
 ModelSummary summarize(RepLKNet& model, std::int64_t height, std::int64_t width);
 

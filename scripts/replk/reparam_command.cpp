@@ -66,6 +66,7 @@ Samples dataset_images(std::shared_ptr<const Dataset> dataset, const ModelCard& 
 // Of the data set; random ones where the network's own is not on this machine.
 Samples find_samples(const ReparamFlags& flags, const ModelCard& card) {
   if (!flags.data.name.empty()) return dataset_images(flags.data.open(), card, flags.images);
+  if (card.dataset.empty()) return random_images(card, flags.images);
   std::shared_ptr<const Dataset> dataset;
   try {
     dataset = flags.data.open(card.dataset);
@@ -162,7 +163,7 @@ void print_table(const TrainedModel& trained, RepLKNet& merged, const ReparamFla
 
 void run_reparam(const ReparamFlags& flags) {
   const Compute compute = resolve_compute(flags.compute);
-  const TrainedModel trained = load_trained(flags.checkpoint, compute.device);
+  const TrainedModel trained = load_trained(flags.checkpoint, compute.device, /*needs_card=*/false);
   check_flags(flags, trained);
   const auto merged = load_model(trained.path);
   merged->structural_reparam();

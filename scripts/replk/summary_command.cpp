@@ -26,20 +26,17 @@ struct Subject {
   std::int64_t height, width;  // of the images it is made for
 };
 
-// Presets of the paper shrink images 32 times and are made for 224 pixels, the small ones for 28.
-std::int64_t usual_size(const RepLKNet& model) { return model.total_stride() >= 16 ? 224 : 28; }
-
 Subject find_subject(const std::string& name) {
   std::error_code error;
   const bool file = std::filesystem::exists(name, error) || name.find_first_of("./") != name.npos;
   if (!file) {
     auto model = std::make_unique<RepLKNet>(preset(name));
-    const std::int64_t size = usual_size(*model);
+    const std::int64_t size = usual_image_size(model->config());
     return {name, std::move(model), size, size};
   }
   const Checkpoint checkpoint = read_checkpoint(find_checkpoint(name));
   auto model = build_model(checkpoint);
-  const std::int64_t size = usual_size(*model);
+  const std::int64_t size = usual_image_size(model->config());
   if (!checkpoint.metadata.contains("card")) return {checkpoint.path.string(), std::move(model), size, size};
   const ModelCard card = checkpoint.card();
   return {checkpoint.path.string() + " (" + card.model + ")", std::move(model), card.height, card.width};

@@ -75,7 +75,7 @@ TEST_CASE("scripts/commands/checkpoints_of_another_model") {
 
   // Any safetensors file that is no checkpoint, and files that are something else.
   write_safetensors(other, {{"x", Tensor::zeros({2})}});
-  check_fails({"summary", other}, 3, {other + ": ", "not a RepLK checkpoint"});
+  check_fails({"summary", other}, 3, {other + ": ", "not the weights of a RepLKNet"});
   write_text(other, "#!/bin/sh\necho hello, this is not a checkpoint\n");
   check_fails({"eval", other}, 3, {other + ": byte 0: "});
   check_fails({"eval", folder / "missing.safetensors"}, 3, {"missing.safetensors: ", "no such file"});
