@@ -136,9 +136,9 @@ HWY_INLINE void store_element(D d, ComplexVector<hn::Vec<D>> c, Elements<T> to, 
   hn::Store(c.re, d, z);
   hn::Store(c.im, d, z + hn::MaxLanes(D()));
 }
-template <class V>
-HWY_INLINE ComplexVector<V> exchanged_if(bool inverse, ComplexVector<V> c) {
-  return inverse ? ComplexVector<V>{c.im, c.re} : c;
+template <bool kInverse, class V>
+HWY_INLINE ComplexVector<V> exchanged_if(ComplexVector<V> c) {
+  return kInverse ? ComplexVector<V>{c.im, c.re} : c;
 }
 
 // The kFactor places of one line along a factor of the length.
@@ -167,16 +167,16 @@ HWY_INLINE void for_lines(std::int64_t length, const F& f) {
 
 // All transforms along one factor of the length. An inverse transform (without the factor 1 / L) is one with
 // real and imaginary parts exchanged before and after.
-template <int kFactor, class D, class T = hn::TFromD<D>>
-HWY_NOINLINE void fft_pass(D d, std::int64_t length, bool inverse, Elements<T> from, Elements<T> to) {
+template <int kFactor, bool kInverse, class D, class T = hn::TFromD<D>>
+HWY_NOINLINE void fft_pass(D d, std::int64_t length, Elements<T> from, Elements<T> to) {
   for_lines<kFactor>(
       length, [&](const std::int64_t* place) HWY_ATTR __attribute__((always_inline)) {
         ComplexVector<hn::Vec<D>> x[kFactor];
 #pragma GCC unroll 9
-        for (int j = 0; j < kFactor; ++j) x[j] = exchanged_if(inverse, load_element(d, from, place[j]));
+        for (int j = 0; j < kFactor; ++j) x[j] = exchanged_if<kInverse>(load_element(d, from, place[j]));
         dft<kFactor>(d, x);
 #pragma GCC unroll 9
-        for (int j = 0; j < kFactor; ++j) store_element(d, exchanged_if(inverse, x[j]), to, place[j]);
+        for (int j = 0; j < kFactor; ++j) store_element(d, exchanged_if<kInverse>(x[j]), to, place[j]);
       });
 }
 
@@ -203,7 +203,7 @@ HWY_NOINLINE void fft_product_pass(D d, std::int64_t length, Elements<T> z, cons
         }
         dft<kFactor>(d, x);
 #pragma GCC unroll 9
-        for (int j = 0; j < kFactor; ++j) store_element(d, exchanged_if(true, x[j]), z, place[j]);
+        for (int j = 0; j < kFactor; ++j) store_element(d, exchanged_if<true>(x[j]), z, place[j]);
       });
 }
 
@@ -239,7 +239,9 @@ HWY_INLINE void fft(D d, const FftLength& length, bool inverse, Elements<T> from
   const std::size_t last = length.factors.size() - 1;
   for (std::size_t i = 0; i <= last; ++i)
     with_factor(length.factors[i], [&]<int kFactor>(std::integral_constant<int, kFactor>) {
-      fft_pass<kFactor>(d, length.value, inverse, i == 0 ? from : work, i == last ? to : work);
+      const Elements<T> in = i == 0 ? from : work, out = i == last ? to : work;
+      inverse ? fft_pass<kFactor, true>(d, length.value, in, out)
+              : fft_pass<kFactor, false>(d, length.value, in, out);
     });
 }
 
@@ -250,7 +252,8 @@ HWY_INLINE void fft_product(D d, const FftLength& length, Elements<T> from, Elem
   const std::size_t last = length.factors.size() - 1;
   const auto pass = [&](std::size_t i, bool inverse, Elements<T> in, Elements<T> out) {
     with_factor(length.factors[i], [&]<int kFactor>(std::integral_constant<int, kFactor>) {
-      fft_pass<kFactor>(d, length.value, inverse, in, out);
+      inverse ? fft_pass<kFactor, true>(d, length.value, in, out)
+              : fft_pass<kFactor, false>(d, length.value, in, out);
     });
   };
   for (std::size_t i = 0; i < last; ++i) pass(i, false, i == 0 ? from : work, work);
