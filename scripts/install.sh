@@ -7,6 +7,7 @@ packages=(
   libeigen3-dev libhwy-dev            # matrix products, vector instructions
   libfmt-dev libcli11-dev nlohmann-json3-dev  # text, command line, JSON
   zlib1g-dev libzip-dev libstb-dev    # compressed data, archives, images
+  libonnx-dev libprotobuf-dev         # ONNX's schema and its encoding
   catch2                              # tests
   dataset-fashion-mnist               # 70,000 images to train on
 )

@@ -11,6 +11,7 @@
 #include "scripts/replk/commands.h"
 #include "scripts/replk/common_flags.h"
 #include "scripts/replk/model_summary.h"
+#include "scripts/replk/onnx_export.h"
 #include "scripts/replk/text.h"
 #include "scripts/replk/weights_file.h"
 
@@ -28,8 +29,11 @@ struct ConvertFlags {
   bool keep_aspect = false;
   std::vector<float> mean, std;
 
+  bool to_onnx() const { return std::filesystem::path(out).extension() == ".onnx"; }
   bool card_given() const {
-    return !data.name.empty() || !classes_file.empty() || image_size > 0 || keep_aspect || !mean.empty() ||
+    // The size of an ONNX file's input needs no names of classes.
+    const bool size = image_size > 0 && !to_onnx();
+    return !data.name.empty() || !classes_file.empty() || size || keep_aspect || !mean.empty() ||
            !std.empty();
   }
 };
@@ -119,12 +123,29 @@ void convert_as_is(const ConvertFlags& flags) {
   fmt::print("{} tensors as they are\nsaved: {}\n", file.tensors.size(), flags.out);
 }
 
+void write_onnx(const ConvertFlags& flags, const Checkpoint& checkpoint, RepLKNet& model,
+                std::map<std::string, std::string> metadata) {
+  std::int64_t height = flags.image_size, width = flags.image_size;
+  if (const auto card = metadata.find("card"); card != metadata.end() && flags.image_size == 0) {
+    const ModelCard found = card_from_json(card->second, checkpoint.path.string());
+    height = found.height;
+    width = found.width;
+  }
+  std::erase_if(metadata, [](const auto& entry) { return entry.first != "card"; });
+  metadata["config"] = to_json(model.config());
+  export_onnx(flags.out, model, height, width, metadata);
+  const std::string size = height > 0 ? fmt::format("{}, {}", height, width) : "any, any";
+  fmt::print("input \"images\" f32 (any, {}, {}), normalised\nsaved: {}\n", model.config().in_channels, size,
+             flags.out);
+}
+
 void run_convert(ConvertFlags flags) {
-  const std::string extension = std::filesystem::path(flags.out).extension().string();
-  if (extension != ".safetensors")
+  if (!flags.to_onnx() && std::filesystem::path(flags.out).extension() != ".safetensors")
     throw UsageError(
-        str("convert: a file to write that ends in .safetensors expected, got '", flags.out, "'."));
+        str("convert: a file to write that ends in .safetensors or .onnx expected, got '", flags.out, "'."));
   if (flags.as_is) {
+    if (flags.to_onnx())
+      throw UsageError("--as-is: an ONNX file is a network: a .safetensors file to write expected.");
     if (flags.card_given() || !flags.foreign.model.empty() || !flags.config_file.empty())
       throw UsageError("--as-is: tensors alone are copied; a network's flags make no sense with it.");
     return convert_as_is(flags);
@@ -140,6 +161,7 @@ void run_convert(ConvertFlags flags) {
              checkpoint.path.string());
   fmt::print("{}", describe_config(checkpoint.config));
   fmt::print("{} parameters\n", format_count(model->parameter_count()));
+  if (flags.to_onnx()) return write_onnx(flags, checkpoint, *model, metadata);
   save_checkpoint(flags.out, *model, metadata);
   fmt::print("saved: {}\n", flags.out);
   if (!metadata.contains("card") && checkpoint.config.num_classes > 0)
@@ -175,7 +197,8 @@ CLI::App* add_convert_command(CLI::App& app) {
       ->add_option("in", flags->in,
                    "A checkpoint (.safetensors, .pth or .pt of PyTorch), or the folder of a run")
       ->required();
-  command->add_option("out", flags->out, "The file to write: .safetensors")->required();
+  command->add_option("out", flags->out, "The file to write: .safetensors, or .onnx for other programs")
+      ->required();
   command->add_option("--model", flags->foreign.model,
                       "The preset that the weights are of (default: inferred from names and shapes)");
   command->add_option("--config", flags->config_file, "JSON file with options of the network, over --model");
