@@ -13,5 +13,6 @@ int main(int argc, char** argv) {
   replk::add_summary_command(app);
   replk::add_data_command(app);
   replk::add_convert_command(app);
+  replk::add_inspect_command(app);
   return replk::run_command_line(app, argc, argv);
 }
