@@ -115,7 +115,11 @@ void Linear::reset_parameters(std::uint64_t seed) {
 }
 
 DropPathParams DropPath::params() const {
-  return {.probability = probability_, .training = training(), .seed = seed_, .stream = stream_};
+  return {.probability = probability_,
+          .training = training(),
+          .seed = seed_,
+          .stream = stream_,
+          .first_sample = first_sample_};
 }
 
 Variable DropPath::forward(const Variable& x) { return drop_path(x, params()); }
@@ -124,8 +128,9 @@ Variable DropPath::add(const Variable& x, const Variable& branch) {
   return drop_path_add(x, branch, params());
 }
 
-void DropPath::on_step(std::uint64_t seed, std::uint64_t step) {
+void DropPath::on_step(std::uint64_t seed, std::uint64_t step, std::int64_t first_sample) {
   seed_ = seed;
+  first_sample_ = first_sample;
   stream_ = mix(stream_of(path()), step);
 }
 

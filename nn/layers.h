@@ -96,12 +96,13 @@ class DropPath : public Module {
 
  protected:
   Variable forward(const Variable& x) override;
-  void on_step(std::uint64_t seed, std::uint64_t step) override;
+  void on_step(std::uint64_t seed, std::uint64_t step, std::int64_t first_sample) override;
 
  private:
   DropPathParams params() const;
   double probability_;
   std::uint64_t seed_ = 0, stream_ = 0;
+  std::int64_t first_sample_ = 0;
 };
 
 /// Sets every convolution and linear layer below `root` to PyTorch's default initial values; batch norm stays

@@ -47,8 +47,8 @@ void Module::train(bool on) {
   visit([on](Module& module) { module.training_ = on; });
 }
 
-void Module::set_step(std::uint64_t seed, std::uint64_t step) {
-  visit([=](Module& module) { module.on_step(seed, step); });
+void Module::set_step(std::uint64_t seed, std::uint64_t step, std::int64_t first_sample) {
+  visit([=](Module& module) { module.on_step(seed, step, first_sample); });
 }
 
 std::vector<Parameter*> Module::parameters() {

@@ -46,7 +46,8 @@ class Module {
   bool training() const { return training_; }
 
   /// Random layers below draw from (seed, step, their own path) from now on: call it once a step.
-  void set_step(std::uint64_t seed, std::uint64_t step);
+  /// `first_sample`: the place of what comes next in the step's batch, where that is given in parts.
+  void set_step(std::uint64_t seed, std::uint64_t step, std::int64_t first_sample = 0);
 
   /// Parameters in the order of registration, depth first; their `name` is the full path.
   std::vector<Parameter*> parameters();
@@ -77,7 +78,7 @@ class Module {
 
  protected:
   virtual Variable forward(const Variable& x) = 0;
-  virtual void on_step(std::uint64_t /*seed*/, std::uint64_t /*step*/) {}
+  virtual void on_step(std::uint64_t /*seed*/, std::uint64_t /*step*/, std::int64_t /*first_sample*/) {}
 
   Parameter& add_parameter(const std::string& name, const Shape& shape);
   Tensor& add_buffer(const std::string& name, Tensor value);

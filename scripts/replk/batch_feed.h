@@ -9,10 +9,11 @@
 
 namespace replk {
 
-/// A batch, and its images and labels on the device: u8 (N, H, W, C) and i64 (N).
+/// A batch, and its images, labels and targets on the device: u8 (N, H, W, C), i64 (N), and f32 (N, classes)
+/// or undefined.
 struct DeviceBatch {
   Batch host;
-  Tensor images, labels;
+  Tensor images, labels, targets;
 };
 /// Copies them there (on the CPU nothing is copied).
 DeviceBatch on_device(Batch batch, Device device);
@@ -28,7 +29,7 @@ class BatchFeed {
  private:
   struct Flight {
     Batch host;
-    Upload images, labels;
+    Upload images, labels, targets;
   };
   void fetch();
 

@@ -53,6 +53,8 @@ std::string to_json(const ModelCard& card) {
               {"width", card.width},
               {"channels", card.channels},
               {"keep_aspect", card.keep_aspect},
+              {"crop", card.crop},
+              {"bicubic", card.bicubic},
               {"mean", card.mean},
               {"std", card.std}}
       .dump();
@@ -79,10 +81,14 @@ ModelCard card_from_json(const std::string& text, const std::string& source) {
   read("width", card.width);
   read("channels", card.channels);
   read("keep_aspect", card.keep_aspect);
+  // Not in cards written before there were these.
+  if (object.contains("crop")) read("crop", card.crop);
+  if (object.contains("bicubic")) read("bicubic", card.bicubic);
   read("mean", card.mean);
   read("std", card.std);
   if (card.height < 1 || card.height > kMaxSide || card.width < 1 || card.width > kMaxSide)
     refuse("images of 1 to ", kMaxSide, " pixels a side expected, got ", card.height, "x", card.width, ".");
+  if (!(card.crop >= 0.1 && card.crop <= 1)) refuse("a crop from 0.1 to 1 expected, got ", card.crop, ".");
   if (card.channels != 1 && card.channels != 3) refuse("1 or 3 channels expected, got ", card.channels, ".");
   if (std::cmp_not_equal(card.mean.size(), card.channels) ||
       std::cmp_not_equal(card.std.size(), card.channels))

@@ -19,6 +19,8 @@ struct ModelCard {
   std::vector<std::string> classes;
   std::int64_t height = 0, width = 0, channels = 0;  // of the images it takes
   bool keep_aspect = false;                          // resize the shorter side and crop the middle
+  double crop = 1;                                   // with keep_aspect: the crop's share of that side
+  bool bicubic = false;                              // resize so, else bilinearly
   std::vector<float> mean, std;                      // per channel, of pixels in [0, 1]
 };
 

@@ -61,11 +61,13 @@ std::int64_t count_correct(const Tensor& logits, const Tensor& labels, std::int6
 
 Pipeline evaluation_pipeline(const ModelCard& card) {
   Pipeline pipeline{ConvertChannels{.channels = card.channels}};
+  const Filter filter = card.bicubic ? Filter::bicubic : Filter::bilinear;
   if (card.keep_aspect) {
-    pipeline.add(ResizeShorterSide{.size = std::max(card.height, card.width)});
+    const auto side = static_cast<double>(std::max(card.height, card.width));
+    pipeline.add(ResizeShorterSide{.size = static_cast<std::int64_t>(side / card.crop), .filter = filter});
     pipeline.add(CenterCrop{.size = {card.height, card.width}});
   } else {
-    pipeline.add(Resize{.size = {card.height, card.width}});
+    pipeline.add(Resize{.size = {card.height, card.width}, .filter = filter});
   }
   return pipeline;
 }

@@ -1,5 +1,6 @@
 #include "scripts/replk/run_folder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -26,6 +27,8 @@ Json row_as_json(const EpochMetrics& row) {
           {"train_accuracy", number(row.train_accuracy)},
           {"val_loss", number(row.val_loss)},
           {"val_accuracy", number(row.val_accuracy)},
+          {"val_loss_ema", number(row.val_loss_ema)},
+          {"val_accuracy_ema", number(row.val_accuracy_ema)},
           {"lr", number(row.lr)},
           {"images_per_second", number(row.images_per_second)},
           {"seconds", number(row.seconds)}};
@@ -33,6 +36,11 @@ Json row_as_json(const EpochMetrics& row) {
 
 double number_or_nan(const Json& value) {
   return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
+
+// The same of a key that older files do not have.
+double number_or_nan(const Json& object, const char* key) {
+  return object.contains(key) ? number_or_nan(object.at(key)) : number_or_nan(nullptr);
 }
 
 // Makes `path`; false when it is there already.
@@ -90,6 +98,8 @@ std::vector<EpochMetrics> read_metrics_jsonl(const std::string& text, const std:
                       .train_accuracy = number_or_nan(object.at("train_accuracy")),
                       .val_loss = number_or_nan(object.at("val_loss")),
                       .val_accuracy = number_or_nan(object.at("val_accuracy")),
+                      .val_loss_ema = number_or_nan(object, "val_loss_ema"),
+                      .val_accuracy_ema = number_or_nan(object, "val_accuracy_ema"),
                       .lr = number_or_nan(object.at("lr")),
                       .images_per_second = number_or_nan(object.at("images_per_second")),
                       .seconds = number_or_nan(object.at("seconds"))});
@@ -140,14 +150,18 @@ void RunFolder::write_metrics(const std::string& title, const std::vector<EpochM
   write(kMetricsCsv, metrics_csv(rows));
   write(kMetricsJsonl, metrics_jsonl(rows));
   std::vector<Series> loss = {{"training", {}, {}}, {"validation", {}, {}}}, accuracy = loss;
+  const auto averaged = [](const EpochMetrics& row) { return std::isfinite(row.val_loss_ema); };
+  if (std::any_of(rows.begin(), rows.end(), averaged))
+    for (auto* chart : {&loss, &accuracy}) chart->push_back({"validation, averaged weights", {}, {}});
   for (const EpochMetrics& row : rows) {
     const double epoch = static_cast<double>(row.epoch);
-    const double values[2][2] = {{row.train_loss, row.val_loss}, {row.train_accuracy, row.val_accuracy}};
-    for (std::size_t i = 0; i < 2; ++i) {
+    const double losses[] = {row.train_loss, row.val_loss, row.val_loss_ema};
+    const double accuracies[] = {row.train_accuracy, row.val_accuracy, row.val_accuracy_ema};
+    for (std::size_t i = 0; i < loss.size(); ++i) {
       loss[i].x.push_back(epoch);
-      loss[i].y.push_back(values[0][i]);
+      loss[i].y.push_back(losses[i]);
       accuracy[i].x.push_back(epoch);
-      accuracy[i].y.push_back(values[1][i]);
+      accuracy[i].y.push_back(accuracies[i]);
     }
   }
   write(kCurvesFile, learning_curves(title, loss, accuracy));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,17 @@ inline constexpr const char* kCurvesFile = "curves.svg";
 inline constexpr const char* kConfusionFile = "confusion.svg";
 inline constexpr const char* kLastFile = "last.safetensors";
 inline constexpr const char* kBestFile = "best.safetensors";
+inline constexpr const char* kBestEmaFile = "best_ema.safetensors";
 inline constexpr const char* kStateFile = "last.optimizer.safetensors";
 
-/// One row of the metrics. Without validation its two numbers are NaN: empty in CSV, null in JSON.
+/// One row of the metrics. Without validation, or an average of the weights, those numbers are NaN: empty in
+/// CSV, null in JSON.
 struct EpochMetrics {
   std::int64_t epoch = 0, step = 0;  // both counted from 1: epochs and steps done
   double train_loss = 0, train_accuracy = 0;
   double val_loss = 0, val_accuracy = 0;
+  double val_loss_ema = std::numeric_limits<double>::quiet_NaN();  // of the averaged weights
+  double val_accuracy_ema = std::numeric_limits<double>::quiet_NaN();
   double lr = 0;                              // of the last step
   double images_per_second = 0, seconds = 0;  // training alone; with validation
 };

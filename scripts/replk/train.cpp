@@ -32,6 +32,9 @@ int overfit_batch(TrainOptions options, Progress& progress) {
   constexpr double kGoal = 0.01;
   constexpr int kMostSteps = 500, kStepsBetweenLines = 50;
   options.augment.clear();
+  options.aa.clear();
+  options.color_jitter = options.mixup = options.cutmix = 0;
+  options.cutmix_minmax.clear();
   options.label_smoothing = options.weight_decay = options.warmup_epochs = 0;
   options.drop_path = 0;
   options.schedule = "constant";
@@ -78,7 +81,12 @@ int dry_run(const TrainOptions& options, Progress& progress) {
 
 int full_run(TrainOptions options, Progress& progress) {
   TrainParts parts(options);
-  options.drop_path = parts.model.config().drop_path_rate;  // as it came out
+  // As they came out: resuming must not need the file that was started from.
+  options.drop_path = parts.model.config().drop_path_rate;
+  if (!options.finetune.empty()) {
+    options.mean.assign(parts.data.card.mean.begin(), parts.data.card.mean.end());
+    options.std.assign(parts.data.card.std.begin(), parts.data.card.std.end());
+  }
   progress.print(parts.describe());
   const bool resuming = !options.resume.empty();
   const RunFolder folder = resuming ? RunFolder::open(options.resume)

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "data/loader.h"
 #include "scripts/replk/checkpoint.h"
+#include "scripts/replk/finetune.h"
 #include "scripts/replk/train_options.h"
 
 namespace replk {
@@ -13,13 +15,15 @@ struct TrainData {
   std::shared_ptr<const Dataset> train;
   std::shared_ptr<const Dataset> validation;  // null without
   Pipeline augmentation;                      // of training images; ends with images of the card's size
+  BatchTransform mixing;                      // of training batches; empty without mixup and cutmix
   ModelCard card;
+  std::optional<Pretrained> pretrained;  // what --finetune names, unless the run is resumed
 };
 
 /// Opens the data set and takes validation images out of the training part (unless it is an image folder with
 /// a part for validation of its own); --limit then shortens both. Mean and standard deviation are those of
-/// the training images. Throws UsageError for a number that does not fit the data, and for images of several
-/// sizes without --image-size.
+/// the options, else of the network that is fine-tuned, else of the training images. Throws UsageError for a
+/// number that does not fit the data, and for images of several sizes without --image-size.
 TrainData open_train_data(const TrainOptions& options);
 
 }  // namespace replk

@@ -17,12 +17,18 @@ struct TrainOptions {
   std::string model = "replknet-tiny";
   std::string model_config;  // a JSON object of RepLKNetConfig options; empty: none
   std::int64_t epochs = 10;
-  std::int64_t batch_size = 128;
+  std::int64_t batch_size = 128;  // images in a step
+  std::int64_t accumulate = 1;    // a step computes its batch in so many parts, one after the other
   std::string optimizer = "adamw";
   double lr = 4e-3;
+  std::int64_t lr_base_size = 0;             // lr and min_lr are for so many images; 0: for batch_size
+  std::vector<double> betas = {0.9, 0.999};  // of AdamW
+  double opt_eps = 1e-8;                     // of AdamW
   double weight_decay = 0.05;
-  double momentum = 0.9;  // of SGD
-  bool nesterov = false;  // of SGD
+  std::optional<double> weight_decay_end;  // a cosine leads there; none: it stays
+  double layer_decay = 1;                  // learning rate of a group of blocks over that of the next one
+  double momentum = 0.9;                   // of SGD
+  bool nesterov = false;                   // of SGD
   std::string schedule = "cosine";
   double warmup_epochs = 0.5;
   double min_lr = 0;
@@ -31,12 +37,26 @@ struct TrainOptions {
   double label_smoothing = 0.1;
   std::optional<double> drop_path;  // none: the model's own
   double clip_grad = 5;             // largest gradient norm; 0: not clipped
+  double ema = 0;                   // decay of an average of the weights; 0: none
+  bool checkpointing = false;
+  std::string finetune;  // a checkpoint to take the weights from; empty: random ones
   std::vector<std::string> augment = {"flip", "crop"};
   std::int64_t crop_padding = 2;
+  std::vector<double> crop_scale = {0.08, 1};           // of resized-crop: share of the area
+  std::vector<double> crop_ratio = {3.0 / 4, 4.0 / 3};  // of resized-crop: width over height
+  std::string aa;                                       // RandAugment as timm writes it; empty: none
+  double color_jitter = 0;                              // strength; 0: none
   double erase_prob = 0.25;
+  std::int64_t erase_count = 1;
+  double mixup = 0, cutmix = 0;       // alphas; 0: none
+  std::vector<double> cutmix_minmax;  // sides of the part; empty: by the alpha
+  double mixup_prob = 1, mixup_switch_prob = 0.5;
   std::int64_t image_size = 0;  // 0: as the data are
-  double val_split = 0.05;      // below 1: a share of the training images; otherwise how many
-  std::int64_t limit = 0;       // train on (and validate on) at most so many images; 0: all
+  std::string interpolation = "bilinear";
+  std::optional<double> eval_crop;  // none: by the image size
+  std::vector<double> mean, std;    // of pixels in [0, 1], by channel; empty: of the training images
+  double val_split = 0.05;          // below 1: a share of the training images; otherwise how many
+  std::int64_t limit = 0;           // train on (and validate on) at most so many images; 0: all
   std::int64_t workers = 1;
   std::int64_t threads = 0;  // 0: as many as there are processors
   std::int64_t seed = 0;
@@ -50,7 +70,7 @@ struct TrainOptions {
   std::string out;                // empty: runs/<data>-<model>-<n>
   std::string resume;             // a run folder
   std::string config;             // a JSON file
-  std::int64_t stop_after = 0;
+  std::int64_t stop_after = 0, save_batches = 0;
   bool overfit_batch = false, dry_run = false, profile = false;
 };
 
@@ -69,6 +89,8 @@ TrainOptions resolve_train_options(const GivenFlags& given);
 void read_train_options(TrainOptions& options, const std::string& json, const std::string& source);
 /// The configuration of a run as an indented JSON object, which --config takes.
 std::string to_json(const TrainOptions& options);
+/// What lr and min_lr are multiplied by: the size of the batches over lr_base_size, or 1 without that.
+double learning_rate_scale(const TrainOptions& options);
 /// Throws UsageError naming the first option that is out of its range, or unknown by name.
 void validate(const TrainOptions& options);
 

@@ -15,6 +15,7 @@ RepLKNetConfig network_for(const TrainOptions& options, const ModelCard& card) {
   config.num_classes = static_cast<std::int64_t>(card.classes.size());
   if (!options.model_config.empty()) config = config_from_json(options.model_config, config);
   if (options.drop_path) config.drop_path_rate = *options.drop_path;
+  if (options.checkpointing) config.use_checkpoint = true;
   const auto require = [](bool condition, const auto&... message) {
     if (!condition) throw UsageError(str("--model-config: ", message...));
   };
@@ -36,7 +37,10 @@ RepLKNetConfig network_for(const TrainOptions& options, const ModelCard& card) {
 
 namespace {
 
-RepLKNet& moved(RepLKNet& model, Device device) {
+// What the trainer is given: with the weights to start from, where it is to be trained.
+RepLKNet& prepared(RepLKNet& model, TrainData& data, Device device, std::vector<std::string>& notes) {
+  if (data.pretrained) notes = start_from(model, *data.pretrained);
+  data.pretrained.reset();
   model.to(device);
   return model;
 }
@@ -57,8 +61,10 @@ TrainParts::TrainParts(const TrainOptions& o, TrainData d)
               .drop_last = data.train->size() >= o.batch_size,
               .workers = static_cast<int>(o.workers),
               .seed = static_cast<std::uint64_t>(o.seed),
-              .pinned = !compute.device.is_cpu()}),
-      trainer(moved(model, compute.device), o, data.card, loader.batches(), compute.activations) {}
+              .pinned = !compute.device.is_cpu()},
+             data.mixing),
+      trainer(prepared(model, data, compute.device, start_notes), o, data.card, loader.batches(),
+              compute.activations) {}
 
 std::string TrainParts::describe() {
   const ModelCard& card = data.card;
@@ -69,11 +75,13 @@ std::string TrainParts::describe() {
   text +=
       fmt::format("; {}x{}x{}, {} classes\n", card.height, card.width, card.channels, card.classes.size());
   text += fmt::format("{}, lr {:g} {}, {} epochs of {} steps of {} images, seed {}, on {}", options.optimizer,
-                      options.lr, options.schedule, options.epochs, format_count(loader.batches()),
-                      options.batch_size, options.seed, compute.describe());
+                      learning_rate_scale(options) * options.lr, options.schedule, options.epochs,
+                      format_count(loader.batches()), options.batch_size, options.seed, compute.describe());
   const auto layers =
-      depthwise_layers(model, options.batch_size, card.height, card.width, compute.activations);
+      depthwise_layers(model, (options.batch_size + options.accumulate - 1) / options.accumulate, card.height,
+                       card.width, compute.activations);
   for (const std::string& line : kernel_lines(layers, Passes::all)) text += "\n" + line;
+  for (const std::string& line : start_notes) text += "\n" + line;
   return text;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "scripts/replk/compute.h"
 #include "scripts/replk/train_data.h"
@@ -17,7 +18,8 @@ struct TrainParts {
   Compute compute;
   TrainData data;
   RepLKNet model;
-  Loader loader;  // of training images, shuffled
+  Loader loader;                         // of training images, shuffled
+  std::vector<std::string> start_notes;  // what --finetune found
   Trainer trainer;
 
   /// Opens the data and builds the rest around them.

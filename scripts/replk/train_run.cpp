@@ -8,6 +8,7 @@
 #include <limits>
 #include <utility>
 
+#include "scripts/replk/batch_pictures.h"
 #include "scripts/replk/command_line.h"
 #include "scripts/replk/text.h"
 
@@ -27,6 +28,18 @@ std::string shell_word(const std::string& word) {
   return text + "'";
 }
 
+// Exchanges weights and their average for the length of a scope.
+class AveragedWeights {
+ public:
+  explicit AveragedWeights(Ema& ema) : ema_(ema) { ema_.swap(); }
+  ~AveragedWeights() { ema_.swap(); }
+  AveragedWeights(const AveragedWeights&) = delete;
+  AveragedWeights& operator=(const AveragedWeights&) = delete;
+
+ private:
+  Ema& ema_;
+};
+
 }  // namespace
 
 TrainRun::TrainRun(TrainParts& parts, RunFolder folder, Progress& progress)
@@ -42,7 +55,7 @@ void TrainRun::resume() {
     progress_.print(str("nothing was saved in ", folder_.path().string(), ": starting from the beginning"));
     return;
   }
-  TrainState saved = load_train_state(path, parts_.model, parts_.trainer.optimizer());
+  TrainState saved = load_train_state(path, parts_.model, parts_.trainer.optimizer(), parts_.trainer.ema());
   check(saved.batches == state_.batches && saved.images == state_.images, path.string(), ": an epoch of ",
         saved.images, " images in ", saved.batches, " steps expected, the data now give ", state_.images,
         " in ", state_.batches, ".");
@@ -95,6 +108,7 @@ bool TrainRun::train_epoch() {
   while (!interrupt_.requested()) {
     auto batch = feed.next();
     if (!batch) break;
+    save_picture(batch->host);
     trainer.start(std::move(*batch));
     finish_down_to(most_in_flight);
   }
@@ -123,13 +137,14 @@ bool TrainRun::finish_epoch() {
     row.val_loss = evaluation_->loss;
     row.val_accuracy = evaluation_->accuracy;
   }
+  if (parts_.trainer.ema() && !validate_average(row)) return false;
   row.seconds = state_.seconds + (now() - start);
   const double accuracy = parts_.data.validation ? row.val_accuracy : row.train_accuracy;
   const bool best = accuracy > state_.best_accuracy;
   if (best) {
     state_.best_accuracy = accuracy;
     state_.best_epoch = row.epoch;
-    save_checkpoint(folder_.file(kBestFile), parts_.model, metadata_of(parts_.data.card));
+    save_best(kBestFile);
   }
   state_.history.push_back(row);
   ++state_.epoch;
@@ -139,14 +154,45 @@ bool TrainRun::finish_epoch() {
   return true;
 }
 
+// The same for the averaged weights; without validation images they are saved as the weights are.
+bool TrainRun::validate_average(EpochMetrics& row) {
+  const AveragedWeights averaged(*parts_.trainer.ema());
+  double accuracy = row.train_accuracy;
+  if (parts_.data.validation) {
+    const Evaluation evaluation = validate_network();
+    if (evaluation.stopped) return false;
+    row.val_loss_ema = evaluation.loss;
+    accuracy = row.val_accuracy_ema = evaluation.accuracy;
+  }
+  if (accuracy > state_.best_ema_accuracy) {
+    state_.best_ema_accuracy = accuracy;
+    save_best(kBestEmaFile);
+  }
+  return true;
+}
+
+void TrainRun::save_best(const char* file) {
+  save_checkpoint(folder_.file(file), parts_.model, metadata_of(parts_.data.card));
+}
+
+void TrainRun::save_picture(const Batch& batch) {
+  const std::int64_t step = batch.epoch * state_.batches + batch.index;
+  if (step >= parts_.options.save_batches) return;
+  const auto path = folder_.path() / "batches" / fmt::format("step_{:04}.png", step + 1);
+  save_batch_sheet(path, batch, parts_.data.card.classes);
+}
+
 EpochMetrics TrainRun::epoch_metrics() const {
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   const std::int64_t steps = parts_.trainer.optimizer().steps();
   return {.epoch = state_.epoch + 1,
           .step = steps,
           .train_loss = state_.loss_sum / static_cast<double>(state_.seen),
           .train_accuracy = train_accuracy(),
-          .val_loss = std::numeric_limits<double>::quiet_NaN(),
-          .val_accuracy = std::numeric_limits<double>::quiet_NaN(),
+          .val_loss = kNone,
+          .val_accuracy = kNone,
+          .val_loss_ema = kNone,
+          .val_accuracy_ema = kNone,
           .lr = parts_.trainer.schedule().learning_rate(steps - 1),
           .images_per_second = static_cast<double>(state_.seen) / state_.seconds};
 }
@@ -166,7 +212,8 @@ Evaluation TrainRun::validate_network() {
 void TrainRun::save() {
   parts_.trainer.check_weights();
   save_checkpoint(folder_.file(kLastFile), parts_.model, metadata_of(parts_.data.card));
-  save_train_state(folder_.file(kStateFile), parts_.model, parts_.trainer.optimizer(), state_);
+  save_train_state(folder_.file(kStateFile), parts_.model, parts_.trainer.optimizer(), state_,
+                   parts_.trainer.ema());
   saved_ = true;
 }
 
@@ -200,6 +247,7 @@ void TrainRun::report(const EpochMetrics& row, bool best) {
   if (parts_.data.validation)
     line +=
         fmt::format("  validation loss {:.4f} accuracy {}", row.val_loss, format_percent(row.val_accuracy));
+  if (std::isfinite(row.val_accuracy_ema)) line += "  averaged " + format_percent(row.val_accuracy_ema);
   line += fmt::format("  {:.0f} images/s  {}{}", row.images_per_second, format_duration(row.seconds),
                       best ? "  best" : "");
   progress_.print(line);
@@ -210,6 +258,10 @@ void TrainRun::report_end(bool more) {
                               parts_.data.validation ? "validation" : "training",
                               format_percent(state_.best_accuracy), state_.best_epoch,
                               folder_.file(kBestFile).string()));
+  if (state_.best_ema_accuracy >= 0)
+    progress_.print(fmt::format(
+        "best {} accuracy of averaged weights {}: {}", parts_.data.validation ? "validation" : "training",
+        format_percent(state_.best_ema_accuracy), folder_.file(kBestEmaFile).string()));
   if (more) progress_.print("stopped as --stop-after says. To continue:\n  " + resume_command());
 }
 

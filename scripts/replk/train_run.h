@@ -30,6 +30,9 @@ class TrainRun {
   void count(const StepResult& result);
   bool finish_epoch();
   Evaluation validate_network();
+  bool validate_average(EpochMetrics& row);
+  void save_best(const char* file);
+  void save_picture(const Batch& batch);
   EpochMetrics epoch_metrics() const;
   void save();
   void write_metrics();

@@ -25,6 +25,7 @@ std::string text_of(const TrainState& s) {
               {"seen", s.seen},
               {"best_accuracy", s.best_accuracy},
               {"best_epoch", s.best_epoch},
+              {"best_ema_accuracy", s.best_ema_accuracy},
               {"history", metrics_jsonl(s.history)}}
       .dump();
 }
@@ -43,6 +44,7 @@ TrainState state_from(const std::string& text, const std::string& source) {
     object.at("seen").get_to(s.seen);
     object.at("best_accuracy").get_to(s.best_accuracy);
     object.at("best_epoch").get_to(s.best_epoch);
+    s.best_ema_accuracy = object.value("best_ema_accuracy", s.best_ema_accuracy);
     s.history = read_metrics_jsonl(object.at("history").get<std::string>(), source + ": history");
   } catch (const nlohmann::json::exception&) {
     throw FileError(str(source, ": metadata 'state': the progress of a training run expected."));
@@ -55,25 +57,28 @@ TrainState state_from(const std::string& text, const std::string& source) {
   return s;
 }
 
-std::map<std::string, Tensor> part(const std::map<std::string, Tensor>& tensors, const std::string& prefix) {
+std::map<std::string, Tensor> part(const std::map<std::string, Tensor>& tensors, const std::string& prefix,
+                                   bool keep_prefix = false) {
   std::map<std::string, Tensor> found;
   for (const auto& [name, tensor] : tensors)
-    if (name.starts_with(prefix)) found[name.substr(prefix.size())] = tensor;
+    if (name.starts_with(prefix)) found[keep_prefix ? name : name.substr(prefix.size())] = tensor;
   return found;
 }
 
 }  // namespace
 
 void save_train_state(const std::filesystem::path& path, RepLKNet& model, const Optimizer& optimizer,
-                      const TrainState& state) {
+                      const TrainState& state, const Ema* ema) {
   std::map<std::string, Tensor> tensors;
   for (const NamedTensor& entry : model.state()) tensors["model." + entry.name] = entry.tensor;
   for (const auto& [name, tensor] : optimizer.state()) tensors["optimizer." + name] = tensor;
+  if (ema) tensors.merge(ema->state());
   write_safetensors(path, tensors,
                     {{"format", kFormat}, {"config", to_json(model.config())}, {"state", text_of(state)}});
 }
 
-TrainState load_train_state(const std::filesystem::path& path, RepLKNet& model, Optimizer& optimizer) {
+TrainState load_train_state(const std::filesystem::path& path, RepLKNet& model, Optimizer& optimizer,
+                            Ema* ema) {
   const Safetensors file = read_safetensors(path);
   const std::string name = path.string();
   const auto text = [&](const char* key) {
@@ -90,6 +95,7 @@ TrainState load_train_state(const std::filesystem::path& path, RepLKNet& model, 
   try {
     model.load_state_strictly(part(file.tensors, "model."), name);
     optimizer.load_state(part(file.tensors, "optimizer."));
+    if (ema) ema->load_state(part(file.tensors, "ema.", true));
   } catch (const Error& error) {
     const std::string what = error.what();
     throw FileError(what.starts_with(name) ? what : str(name, ": ", what));

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <ranges>
+#include <set>
 #include <utility>
 
 #include "core/profile.h"
+#include "models/depth.h"
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/normalize_images/normalize_images.h"
 #include "ops/primitives/elementwise.h"
@@ -17,18 +19,39 @@ namespace replk {
 namespace {
 
 std::unique_ptr<Optimizer> make_optimizer(FlatParameters& parameters, const TrainOptions& o) {
-  if (o.optimizer == "adamw") return std::make_unique<AdamW>(parameters, AdamWParams{.lr = o.lr});
+  if (o.optimizer == "adamw")
+    return std::make_unique<AdamW>(
+        parameters, AdamWParams{.lr = o.lr, .betas = {o.betas[0], o.betas[1]}, .eps = o.opt_eps});
   return std::make_unique<Sgd>(parameters,
                                SgdParams{.lr = o.lr, .momentum = o.momentum, .nesterov = o.nesterov});
+}
+
+std::vector<ParameterGroup> make_groups(RepLKNet& model, const TrainOptions& o) {
+  if (o.layer_decay == 1) return split_decay_groups(model.parameters(), o.weight_decay);
+  const RepLKNetConfig& config = model.config();
+  return layer_decay_groups(model.parameters(), o.weight_decay, o.layer_decay, depth_groups(config),
+                            [&](const std::string& name) { return depth_group(config, name); });
+}
+
+// The statistics of batch norms: whatever of the state is no parameter and is averaged.
+NamedBuffers statistics_of(RepLKNet& model) {
+  std::set<std::string> parameters;
+  for (const Parameter* parameter : model.parameters()) parameters.insert(parameter->name);
+  NamedBuffers buffers;
+  for (const NamedTensor& entry : model.state())
+    if (is_floating(entry.tensor.dtype()) && !parameters.contains(entry.name))
+      buffers.emplace_back(entry.name, entry.tensor);
+  return buffers;
 }
 
 Schedule make_schedule(const TrainOptions& o, std::int64_t batches) {
   const auto steps = [&](double epochs) {
     return static_cast<std::int64_t>(std::llround(epochs * static_cast<double>(batches)));
   };
+  const double scale = learning_rate_scale(o);
   ScheduleParams params{.kind = schedule_kind(o.schedule),
-                        .lr = o.lr,
-                        .min_lr = std::min(o.min_lr, o.lr),
+                        .lr = scale * o.lr,
+                        .min_lr = scale * std::min(o.min_lr, o.lr),
                         .warmup_steps = steps(o.warmup_epochs),
                         .total_steps = o.epochs * batches,
                         .gamma = o.step_gamma};
@@ -70,14 +93,43 @@ Trainer::Trainer(RepLKNet& model, const TrainOptions& options, const ModelCard& 
       options_(options),
       card_(card),
       activations_(activations),
-      parameters_(split_decay_groups(model.parameters(), options.weight_decay)),
+      parameters_(make_groups(model, options)),
       optimizer_(make_optimizer(parameters_, options)),
-      schedule_(make_schedule(options, batches)) {}
+      schedule_(make_schedule(options, batches)),
+      total_steps_(options.epochs * batches) {
+  if (options.ema > 0) ema_.emplace(parameters_, options.ema, statistics_of(model));
+}
 
-void Trainer::begin(std::int64_t step) {
+std::vector<Trainer::Part> Trainer::parts_of(const DeviceBatch& batch) const {
+  const std::int64_t images = batch.host.size(),
+                     size = (images + options_.accumulate - 1) / options_.accumulate;
+  std::vector<Part> parts;
+  for (std::int64_t begin = 0; begin < images; begin += size)
+    parts.push_back({.begin = begin, .end = std::min(begin + size, images)});
+  return parts;
+}
+
+void Trainer::begin(std::int64_t step, const Part& part) {
   model_.train();
-  model_.set_step(static_cast<std::uint64_t>(options_.seed), static_cast<std::uint64_t>(step));
-  parameters_.zero_grad();
+  model_.set_step(static_cast<std::uint64_t>(options_.seed), static_cast<std::uint64_t>(step), part.begin);
+  if (part.begin == 0) parameters_.zero_grad();
+}
+
+Variable Trainer::loss_of(const Variable& logits, const DeviceBatch& batch, const Part& part) const {
+  if (!batch.targets.defined())
+    return cross_entropy(logits, batch.labels.slice(part.begin, part.end),
+                         {.label_smoothing = options_.label_smoothing});
+  return cross_entropy_soft(logits, cast(batch.targets.slice(part.begin, part.end), logits.data().dtype()));
+}
+
+void Trainer::forward_and_backward(const DeviceBatch& batch, Part& part) {
+  Tape tape;
+  const Variable logits = model_(normalized(batch.images.slice(part.begin, part.end)));
+  const Variable loss = loss_of(logits, batch, part);
+  part.logits = Download(cast(logits.data(), DType::f32));
+  part.loss = Download(loss.data());
+  const double share = static_cast<double>(part.end - part.begin) / static_cast<double>(batch.host.size());
+  tape.backward(loss, Tensor::full({}, share, loss.data().dtype(), loss.data().device()));
 }
 
 Tensor Trainer::normalized(const Tensor& images) const {
@@ -87,27 +139,27 @@ Tensor Trainer::normalized(const Tensor& images) const {
 void Trainer::start(DeviceBatch batch) {
   Step step{.number = optimizer_->steps(),
             .batch = std::move(batch),
-            .loss = {},
-            .logits = {},
+            .parts = {},
             .norm = {},
             .result = {.images = 0, .lr = schedule_.learning_rate(optimizer_->steps())}};
   step.result.images = step.batch.host.size();
-  begin(step.number);
-  {
-    Tape tape;
-    const Variable logits = model_(normalized(step.batch.images));
-    const Variable loss =
-        cross_entropy(logits, step.batch.labels, {.label_smoothing = options_.label_smoothing});
-    step.logits = Download(cast(logits.data(), DType::f32));
-    step.loss = Download(loss.data());
-    tape.backward(loss);
+  step.parts = parts_of(step.batch);
+  for (Part& part : step.parts) {
+    begin(step.number, part);
+    forward_and_backward(step.batch, part);
   }
   const ProfileScope scope("optimizer");
   const Tensor norm =
       options_.clip_grad > 0 ? parameters_.clip_grad_norm(options_.clip_grad) : parameters_.grad_norm();
   step.norm = Download(norm);
   optimizer_->set_learning_rate(step.result.lr);
+  if (options_.weight_decay_end) {
+    const double done = static_cast<double>(step.number) / static_cast<double>(total_steps_);
+    const double decay = cosine_between(options_.weight_decay, *options_.weight_decay_end, done);
+    optimizer_->set_weight_decay_scale(decay / options_.weight_decay);
+  }
   optimizer_->step(norm);
+  if (ema_) ema_->update();
   in_flight_.push_back(std::move(step));
 }
 
@@ -115,11 +167,18 @@ StepResult Trainer::finish() {
   check(!in_flight_.empty(), "Trainer::finish: a step that was started expected, there is none.");
   Step step = std::move(in_flight_.front());
   in_flight_.pop_front();
-  const double loss = step.loss.get().item(), norm = step.norm.get().item();
+  double loss = 0;
+  for (Part& part : step.parts) {
+    const auto images = static_cast<double>(part.end - part.begin);
+    const double share = images / static_cast<double>(step.result.images);
+    loss += share * part.loss.get().item();
+    const Tensor labels = step.batch.host.labels.slice(part.begin, part.end);
+    step.result.correct += count_correct(part.logits.get(), labels);
+  }
+  const double norm = step.norm.get().item();
   if (!std::isfinite(loss) || !std::isfinite(norm)) explain(step, loss, norm);
   step.result.loss = loss;
   step.result.gradient_norm = norm;
-  step.result.correct = count_correct(step.logits.get(), step.batch.host.labels);
   return step.result;
 }
 
@@ -137,18 +196,22 @@ void Trainer::check_weights() {
 
 // The same step again, this time watched, so that steps that go well pay nothing. Backward runs from the head
 // to the stem, so the last parameter is where a gradient went wrong first.
-void Trainer::explain(const Step& step, double loss, double norm) {
+void Trainer::explain(Step& step, double loss, double norm) {
   const std::string where = str("step ", step.number + 1, ": ");
-  begin(step.number);
-  const Tensor images = normalized(step.batch.images);
-  const std::string layer = first_non_finite_layer(model_, images);
+  std::string layer;
+  for (const Part& part : step.parts) {
+    begin(step.number, part);
+    const Tensor images = normalized(step.batch.images.slice(part.begin, part.end));
+    if (layer.empty()) layer = first_non_finite_layer(model_, images);
+  }
   if (!std::isfinite(loss))
     throw NonFiniteError(str(where, "the loss is ", plain(loss), ": ",
                              layer.empty() ? "all layers are finite, the loss itself is not" : layer, ".",
                              kAdvice));
-  Tape tape;
-  tape.backward(
-      cross_entropy(model_(images), step.batch.labels, {.label_smoothing = options_.label_smoothing}));
+  for (Part& part : step.parts) {
+    begin(step.number, part);
+    forward_and_backward(step.batch, part);
+  }
   std::string found = "their sum of squares overflows";
   for (const Parameter* parameter : std::views::reverse(model_.parameters())) {
     if (!parameter->grad_ready || all_finite(parameter->grad)) continue;

@@ -3,10 +3,13 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "core/download.h"
 #include "core/error.h"
+#include "optim/ema.h"
 #include "optim/flat_parameters.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
@@ -28,6 +31,7 @@ std::string first_non_finite_layer(RepLKNet& model, const Tensor& images);
 
 struct StepResult {
   double loss = 0;  // mean over the batch, with label smoothing
+  // Answers that are the label; of mixed images the label with the greater share.
   std::int64_t correct = 0, images = 0;
   double lr = 0, gradient_norm = 0;
 };
@@ -41,7 +45,9 @@ class Trainer {
   Trainer(RepLKNet& model, const TrainOptions& options, const ModelCard& card, std::int64_t batches,
           DType activations = DType::f32);
 
-  /// Bytes -> normalised activations -> logits -> loss -> gradients -> clipped -> new weights.
+  /// Bytes -> normalised activations -> logits -> loss -> gradients -> clipped -> new weights. With
+  /// --accumulate the batch is taken in parts whose gradients are added up, weighted by their images: the
+  /// same as in one piece but for rounding and batch norms, which see a part at a time.
   /// Depends on the batch, the weights, the optimizer's state and (seed, step) alone. On a GPU it returns
   /// when everything is launched: finish tells what came of it.
   void start(DeviceBatch batch);
@@ -54,6 +60,8 @@ class Trainer {
   StepResult step(const Batch& batch);
 
   Optimizer& optimizer() { return *optimizer_; }
+  /// The average of the weights and of the statistics of batch norms; null without --ema.
+  Ema* ema() { return ema_ ? &*ema_ : nullptr; }
   const Schedule& schedule() const { return schedule_; }
   /// Throws NonFiniteError naming the first parameter or buffer that is not finite: such weights are not
   /// saved over good ones.
@@ -62,15 +70,24 @@ class Trainer {
   [[noreturn]] void explain_validation(std::shared_ptr<const Dataset> images, double loss);
 
  private:
+  /// Images [begin, end) of a batch: all of them, or those that are computed at once.
+  struct Part {
+    std::int64_t begin, end;
+    Download loss = {}, logits = {};
+  };
   struct Step {
     std::int64_t number;  // from 0
     DeviceBatch batch;
-    Download loss, logits, norm;
+    std::vector<Part> parts;
+    Download norm;
     StepResult result;
   };
-  void begin(std::int64_t step);
+  std::vector<Part> parts_of(const DeviceBatch& batch) const;
+  void begin(std::int64_t step, const Part& part);
+  void forward_and_backward(const DeviceBatch& batch, Part& part);
+  Variable loss_of(const Variable& logits, const DeviceBatch& batch, const Part& part) const;
   Tensor normalized(const Tensor& images) const;
-  [[noreturn]] void explain(const Step& step, double loss, double norm);
+  [[noreturn]] void explain(Step& step, double loss, double norm);
 
   RepLKNet& model_;
   TrainOptions options_;
@@ -78,7 +95,9 @@ class Trainer {
   DType activations_;
   FlatParameters parameters_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::optional<Ema> ema_;
   Schedule schedule_;
+  std::int64_t total_steps_;
   std::deque<Step> in_flight_;
 };
 

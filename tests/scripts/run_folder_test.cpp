@@ -22,21 +22,29 @@ std::vector<EpochMetrics> rows() {
            .train_accuracy = 1.0 / 3,
            .val_loss = kNan,
            .val_accuracy = kNan,
+           .val_loss_ema = kNan,
+           .val_accuracy_ema = kNan,
            .lr = 1e-3,
            .images_per_second = 1000,
            .seconds = 2.5},
-          {.epoch = 2, .step = 20, .train_loss = 1e-17, .val_loss = 2, .val_accuracy = 0.5}};
+          {.epoch = 2,
+           .step = 20,
+           .train_loss = 1e-17,
+           .val_loss = 2,
+           .val_accuracy = 0.5,
+           .val_loss_ema = 1.5,
+           .val_accuracy_ema = 0.75}};
 }
 
 }  // namespace
 
 TEST_CASE("scripts/run_folder/csv") {
   CHECK(metrics_csv({}) ==
-        "epoch,step,train_loss,train_accuracy,val_loss,val_accuracy,lr,images_per_second,seconds\n");
-  CHECK(metrics_csv(rows()) ==
-        "epoch,step,train_loss,train_accuracy,val_loss,val_accuracy,lr,images_per_second,seconds\n"
-        "1,10,0.1,0.3333333333333333,,,0.001,1000.0,2.5\n"
-        "2,20,1e-17,0.0,2.0,0.5,0.0,0.0,0.0\n");
+        "epoch,step,train_loss,train_accuracy,val_loss,val_accuracy,val_loss_ema,val_accuracy_ema,lr,"
+        "images_per_second,seconds\n");
+  CHECK(metrics_csv(rows()) == metrics_csv({}) +
+                                   "1,10,0.1,0.3333333333333333,,,,,0.001,1000.0,2.5\n"
+                                   "2,20,1e-17,0.0,2.0,0.5,1.5,0.75,0.0,0.0,0.0\n");
 }
 
 TEST_CASE("scripts/run_folder/jsonl_round_trip") {
@@ -46,6 +54,13 @@ TEST_CASE("scripts/run_folder/jsonl_round_trip") {
   CHECK(back[0].train_accuracy == 1.0 / 3);
   CHECK(std::isnan(back[0].val_loss));
   CHECK(back[1].train_loss == 1e-17);
+  CHECK(back[1].val_accuracy_ema == 0.75);
+  // Written before weights were averaged.
+  const auto old = read_metrics_jsonl(
+      R"({"epoch":1,"step":1,"train_loss":1,"train_accuracy":1,"val_loss":1,"val_accuracy":1,"lr":1,)"
+      R"("images_per_second":1,"seconds":1})",
+      "x");
+  CHECK(std::isnan(old[0].val_loss_ema));
   CHECK(metrics_jsonl(back) == text);
   check_error([&] { read_metrics_jsonl(text + "{}\n", "x"); }, {"x", "line 3"});
   check_error([&] { read_metrics_jsonl("nonsense", "x"); }, {"x", "line 1"});
@@ -74,7 +89,9 @@ TEST_CASE("scripts/run_folder/pictures") {
   run.write_metrics("title", rows());
   CHECK(read_text(run.file(kMetricsCsv)) == metrics_csv(rows()));
   CHECK(read_text(run.file(kMetricsJsonl)) == metrics_jsonl(rows()));
-  CHECK(read_text(run.file(kCurvesFile)).find("validation") != std::string::npos);
+  CHECK(read_text(run.file(kCurvesFile)).find("validation, averaged weights") != std::string::npos);
+  run.write_metrics("title", {{.epoch = 1}});
+  CHECK(read_text(run.file(kCurvesFile)).find("averaged") == std::string::npos);
   Evaluation evaluation;
   evaluation.confusion = {3, 1, 0, 4};
   run.write_confusion("title", {"cat", "dog"}, evaluation);

@@ -1,6 +1,10 @@
 #include "scripts/replk/train_options.h"
 
+#include <filesystem>
+#include <map>
+
 #include "core/error.h"
+#include "models/config.h"
 #include "tests/scripts/process.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
@@ -50,6 +54,81 @@ TEST_CASE("scripts/train_options/every_kind_of_flag") {
   CHECK_FALSE(o.profile);
   CHECK(o.data == "x");
   CHECK(parsed({"--augment", "none"}).augment.empty());
+}
+
+TEST_CASE("scripts/train_options/options_of_a_recipe") {
+  const TrainOptions o = parsed({"--crop-scale",
+                                 "0.5,0.75",
+                                 "--crop-ratio=1,2",
+                                 "--mean",
+                                 "0.5,0.25,0.125",
+                                 "--std",
+                                 "1,0.5,0.25",
+                                 "--cutmix-minmax",
+                                 "0.25,0.5",
+                                 "--betas",
+                                 "0.8,0.9",
+                                 "--weight-decay-end",
+                                 "0.5",
+                                 "--image-size",
+                                 "64",
+                                 "--eval-crop",
+                                 "0.75",
+                                 "--aa",
+                                 "rand-m5",
+                                 "--finetune",
+                                 "x.pth",
+                                 "--checkpointing"});
+  CHECK(o.crop_scale == std::vector<double>{0.5, 0.75});
+  CHECK(o.crop_ratio == std::vector<double>{1, 2});
+  CHECK(o.mean == std::vector<double>{0.5, 0.25, 0.125});
+  CHECK(o.std == std::vector<double>{1, 0.5, 0.25});
+  CHECK(o.cutmix_minmax == std::vector<double>{0.25, 0.5});
+  CHECK(o.betas == std::vector<double>{0.8, 0.9});
+  CHECK(o.weight_decay_end == 0.5);
+  CHECK(o.eval_crop == 0.75);
+  CHECK(o.aa == "rand-m5");
+  CHECK(o.finetune == "x.pth");
+  CHECK(o.checkpointing);
+  TrainOptions back;
+  read_train_options(back, to_json(o), "");
+  CHECK(to_json(back) == to_json(o));
+  CHECK(learning_rate_scale(parsed({"--lr-base-size", "512", "--batch-size", "64"})) == 0.125);
+  CHECK(learning_rate_scale({}) == 1);
+  read_train_options(back, R"({"mean": null, "cutmix_minmax": null, "weight_decay_end": null})", "");
+  CHECK(back.mean.empty());
+  CHECK(back.cutmix_minmax.empty());
+  CHECK_FALSE(back.weight_decay_end);
+}
+
+TEST_CASE("scripts/train_options/recipes") {
+  std::map<std::string, TrainOptions> recipes;
+  for (const auto& entry : std::filesystem::directory_iterator("recipes")) {
+    if (entry.path().extension() != ".json") continue;
+    INFO(entry.path());
+    TrainOptions o;
+    REQUIRE_NOTHROW(o = parsed({"--config", entry.path().string()}));
+    CHECK_NOTHROW(preset(o.model));
+    CHECK(entry.path().filename().string().starts_with(o.model));
+    recipes[entry.path().stem().string()] = o;
+  }
+  CHECK(recipes.size() == 12);
+  const TrainOptions& published = recipes.at("replknet-31b-imagenet1k-224");
+  CHECK(published.epochs == 300);
+  CHECK(published.lr == 4e-3);
+  CHECK(learning_rate_scale(published) == 1);
+  CHECK(published.drop_path == 0.5);
+  CHECK(published.aa == "rand-m9-mstd0.5-inc1");
+  CHECK(published.ema == 0.9999);
+  CHECK(recipes.at("replknet-31b-imagenet1k-384-finetune").layer_decay == 0.7);
+  CHECK(recipes.at("replknet-xl-imagenet1k-320-finetune").mean == std::vector<double>{0.5, 0.5, 0.5});
+  // The quick start's own options.
+  TrainOptions nano = recipes.at("replknet-nano-fashion-mnist");
+  nano.config.clear();
+  TrainOptions quickstart;
+  quickstart.model = "replknet-nano";
+  quickstart.epochs = 5;
+  CHECK(to_json(nano) == to_json(quickstart));
 }
 
 TEST_CASE("scripts/train_options/json_round_trip") {
@@ -124,6 +203,32 @@ TEST_CASE("scripts/train_options/values_out_of_range") {
                                                      {"--epochs", "many"},
                                                      {"--model-config", "{"},
                                                      {"--min-lr", "1"},
+                                                     {"--accumulate", "0"},
+                                                     {"--accumulate", "129"},
+                                                     {"--lr-base-size", "-1"},
+                                                     {"--betas", "0.9"},
+                                                     {"--betas", "0.9,1"},
+                                                     {"--betas", "0.9,x"},
+                                                     {"--opt-eps", "0"},
+                                                     {"--weight-decay-end", "-1"},
+                                                     {"--layer-decay", "0"},
+                                                     {"--ema", "1"},
+                                                     {"--crop-scale", "0,1"},
+                                                     {"--crop-scale", "0.5"},
+                                                     {"--crop-ratio", "2,1"},
+                                                     {"--aa", "v0"},
+                                                     {"--aa", "rand-m99"},
+                                                     {"--color-jitter", "-1"},
+                                                     {"--erase-count", "0"},
+                                                     {"--mixup", "-0.1"},
+                                                     {"--cutmix", "inf"},
+                                                     {"--cutmix-minmax", "0.8,0.2"},
+                                                     {"--mixup-prob", "1.1"},
+                                                     {"--mixup-switch-prob", "-0.1"},
+                                                     {"--interpolation", "cubic"},
+                                                     {"--eval-crop", "0.5"},  // without --image-size
+                                                     {"--mean", "0.5"},       // without --std
+                                                     {"--save-batches", "-1"},
                                                      {"--epochs", "18446744073709551615"}};
   for (const auto& arguments : bad) {
     INFO(arguments[0] << " " << arguments[1]);
@@ -132,6 +237,14 @@ TEST_CASE("scripts/train_options/values_out_of_range") {
   }
   check_error([] { parsed({"--optimizer", "adam"}); }, {"Did you mean 'adamw'"});
   check_error([] { parsed({"--augment", "flip,crp"}); }, {"Did you mean 'crop'"});
+  check_error(
+      [] {
+        parsed({"--aa", "rand-m9", "--color-jitter", "0.4"});
+      },
+      {"--color-jitter", "--aa", "0.4"});
+  check_error([] { parsed({"--weight-decay", "0", "--weight-decay-end", "0.1"}); }, {"--weight-decay-end"});
+  check_error([] { parsed({"--mean", "0.5", "--std", "0"}); }, {"--std", "(0, 1]"});
+  check_error([] { parsed({"--image-size", "64", "--eval-crop", "0.05"}); }, {"--eval-crop", "0.05"});
   CHECK_NOTHROW(parsed({"--val-split", "0"}));
   CHECK_NOTHROW(parsed({"--lr", "0"}));
 }
