@@ -7,7 +7,7 @@ for tool in clang-14 libclang-rt-14-dev; do
   dpkg-query -W -f='${Status}' $tool 2>/dev/null | grep -q 'ok installed' ||
     { echo "fuzz.sh: needs $tool:  apt-get install --no-install-recommends clang-14 libclang-rt-14-dev" >&2; exit 1; }
 done
-formats=(safetensors pytorch pickle)
+formats=(safetensors pytorch pickle pytorch_pickle)
 merge=false
 if [ "${1:-}" = --merge ]; then merge=true; shift; fi
 if [ $# -gt 0 ]; then formats=("$1"); fi
@@ -22,12 +22,13 @@ export ASAN_OPTIONS=allocator_may_return_null=1
 for format in "${formats[@]}"; do
   found=build/fuzz/corpus/$format
   mkdir -p "$found"
-  fuzzer=(build/fuzz/bin/fuzz_"$format" -max_len=65536 -timeout=10 -rss_limit_mb=512 -malloc_limit_mb=256
+  fuzzer=(build/fuzz/bin/fuzz_"$format" -max_len=8192 -timeout=10 -rss_limit_mb=512 -malloc_limit_mb=256
     -artifact_prefix=build/fuzz/"$format"-)
   if $merge; then
     small=$(mktemp -d)
-    find "$found" -type f -size -5 -exec cp {} "$small" \;
-    "${fuzzer[@]}" -merge=1 "tests/fuzz/corpus/$format" "$small" 2>&1 | tail -1
+    find "$found" -type f -size -3 -exec cp {} "$small" \;  # at most 1 KiB
+    # By edges alone: how often one is passed would keep hundreds of files.
+    "${fuzzer[@]}" -merge=1 -use_counters=0 "tests/fuzz/corpus/$format" "$small" 2>&1 | tail -1
     rm -r "$small"
     continue
   fi

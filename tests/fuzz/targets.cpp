@@ -7,6 +7,7 @@
 #include "io/pickle.h"
 #include "io/pytorch_file.h"
 #include "io/safetensors.h"
+#include "tests/io/zip_bytes.h"
 
 namespace replk::test {
 namespace {
@@ -44,6 +45,14 @@ void fuzz_pickle(std::span<const std::byte> bytes) {
     }
   } catch (const FileError&) {
   }
+}
+
+void fuzz_pytorch_pickle(std::span<const std::byte> bytes) {
+  const std::string pickle(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::string storage(64, '\x01');
+  const std::string file =
+      zip_archive({{"x/data.pkl", pickle}, {"x/data/0", storage}, {"x/data/1", storage}});
+  fuzz_pytorch(std::as_bytes(std::span(file)));
 }
 
 }  // namespace replk::test

@@ -1,6 +1,8 @@
 // Which network weights are of, from names and shapes alone.
 #include "models/published_weights.h"
 
+#include <cmath>
+
 #include "models/replknet.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
@@ -44,7 +46,9 @@ TEST_CASE("models/published_weights/a_configuration_is_seen_in_its_weights") {
   configs[2].num_classes = 0;
   configs[3].num_classes = 0, configs[3].norm_intermediate_features = true,
   configs[3].out_indices = {0, 1, 2, 3};
-  configs[4].channels = {49, 8, 10, 14}, configs[4].dw_ratio = 29.0 / 49, configs[4].ffn_ratio = 3.0 / 7;
+  // 61 / 7 * 7 is 60.99...: the ratio must be the next one up.
+  configs[4].channels = {7, 8, 10, 14}, configs[4].dw_ratio = 5.0 / 7,
+  configs[4].ffn_ratio = std::nextafter(61.0 / 7, 62);
   for (const RepLKNetConfig& config : configs) {
     RepLKNet model(config);
     const InferredConfig inferred = infer_config(weights_of(model));
