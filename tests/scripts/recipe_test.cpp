@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "core/allocator.h"
 #include "core/error.h"
@@ -114,6 +115,20 @@ TEST_CASE("scripts/recipe/drop_path_is_drawn_by_the_place_in_the_whole_batch") {
   }
   CHECK(parts == whole);
   CHECK(std::count(whole.begin(), whole.end(), 0) > 0);
+
+  // Two parts with the same pictures and labels differ in what is dropped.
+  Fixture fixture;
+  fixture.options.drop_path = 0.5;
+  TrainParts alone(fixture.options);
+  fixture.options.accumulate = 2;
+  TrainParts twice(fixture.options);
+  Batch batch = repeated(first_batch(alone), 2);
+  std::copy_n(batch.labels.data<std::int64_t>(), 8, batch.labels.data<std::int64_t>() + 8);
+  Batch half = batch;
+  half.images = batch.images.slice(0, 8);
+  half.labels = batch.labels.slice(0, 8);
+  half.indices.resize(8);
+  CHECK(alone.trainer.step(half).loss != twice.trainer.step(batch).loss);
 }
 
 TEST_CASE("scripts/recipe/checkpointing_gives_the_same_bits_with_less_memory") {
@@ -152,14 +167,36 @@ TEST_CASE("scripts/recipe/mixed_batches_have_soft_targets") {
   parts.model.train();
   const Tensor images = normalize_images(batch.images, parts.data.card.mean, parts.data.card.std);
   TrainParts same(fixture.options);
-  const double expected = cross_entropy_soft(parts.model(images), batch.targets).data().item();
-  CHECK(same.trainer.step(batch).loss == Approx(expected));
+  double squares = 0, expected = 0;
+  {
+    Tape tape;
+    const Variable loss = cross_entropy_soft(parts.model(images), batch.targets);
+    expected = loss.data().item();
+    tape.backward(loss);
+    for (const Parameter* parameter : parts.model.parameters())
+      for (const double value : parameter->grad.to_vector()) squares += value * value;
+  }
+  const StepResult result = same.trainer.step(batch);
+  CHECK(result.loss == Approx(expected));
+  CHECK(result.gradient_norm == Approx(std::sqrt(squares)).epsilon(1e-4));
   // By step, so also from the middle of an epoch.
   parts.loader.start(1, 3);
   same.loader.start(1, 3);
   const Batch a = *parts.loader.next(), b = *same.loader.next();
   CHECK(a.targets.to_vector() == b.targets.to_vector());
   CHECK(a.targets.to_vector() != batch.targets.to_vector());
+  // The share of a picture's own is drawn anew in every step: the least of the largest targets shows it.
+  std::set<double> shares;
+  parts.loader.start(2);
+  while (const auto each = parts.loader.next()) {
+    double least = 1;
+    for (std::int64_t n = 0; n < 16; ++n) {
+      const float* target = each->targets.data<float>() + 4 * n;
+      least = std::min<double>(least, *std::max_element(target, target + 4));
+    }
+    shares.insert(least);
+  }
+  CHECK(shares.size() > 5);
 }
 
 TEST_CASE("scripts/recipe/learning_rates_and_weight_decay") {

@@ -2,6 +2,7 @@
 
 #include <sstream>
 
+#include "io/safetensors.h"
 #include "scripts/replk/command_line.h"
 #include "tests/scripts/train_support.h"
 #include "tests/support/catch.h"
@@ -105,6 +106,11 @@ TEST_CASE("scripts/train_run/averages_and_mixed_batches_go_on_with_the_same_bits
   CHECK(std::filesystem::exists(whole.path() / "batches" / "step_0001.png"));
   CHECK(std::filesystem::exists(whole.path() / "batches" / "step_0002.png"));
   CHECK_FALSE(std::filesystem::exists(whole.path() / "batches" / "step_0003.png"));
+  // Statistics of batch norms are averaged too.
+  const auto state = read_safetensors(half.file(kStateFile)).tensors;
+  REQUIRE(state.contains("ema.stem.0.bn.running_mean"));
+  CHECK(state.at("ema.stem.0.bn.running_mean").to_vector() !=
+        state.at("model.stem.0.bn.running_mean").to_vector());
   // What was saved as the best average is what was measured.
   const TrainData data = open_train_data(options);
   double best = 0;
