@@ -1,14 +1,22 @@
-# REPLK_CUDA: AUTO takes CUDA where a fitting nvcc is found, ON insists on it, OFF leaves every .cu file out. Sets
-# REPLK_HAS_CUDA, and enables the language, when the build is to have it.
-set(REPLK_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO (where nvcc is found), ON or OFF")
-set_property(CACHE REPLK_CUDA PROPERTY STRINGS AUTO ON OFF)
-if(NOT REPLK_CUDA MATCHES "^(AUTO|ON|OFF)$")
-  message(FATAL_ERROR "REPLK_CUDA is AUTO, ON or OFF, got \"${REPLK_CUDA}\".")
+# REPLK_CUDA: AUTO takes CUDA where a fitting nvcc is found, ON insists on it, OFF leaves every .cu file out, EMULATE
+# compiles them for a CPU that plays the GPU (tests/emulated_cuda). Sets REPLK_HAS_CUDA, and enables the language, when
+# the build is to have it.
+set(REPLK_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO (where nvcc is found), ON, OFF or EMULATE (for tests)")
+set_property(CACHE REPLK_CUDA PROPERTY STRINGS AUTO ON OFF EMULATE)
+if(NOT REPLK_CUDA MATCHES "^(AUTO|ON|OFF|EMULATE)$")
+  message(FATAL_ERROR "REPLK_CUDA is AUTO, ON, OFF or EMULATE, got \"${REPLK_CUDA}\".")
 endif()
 set(REPLK_HAS_CUDA OFF)
+set(REPLK_EMULATED_CUDA OFF)
+if(REPLK_CUDA STREQUAL EMULATE)
+  set(REPLK_HAS_CUDA ON)
+  set(REPLK_EMULATED_CUDA ON)
+  message(STATUS "CUDA is emulated on the CPU: for tests, not for use")
+  add_subdirectory(tests/emulated_cuda)
+endif()
 
 set(replk_cuda_problem "")
-if(NOT REPLK_CUDA STREQUAL OFF)
+if(REPLK_CUDA MATCHES "^(AUTO|ON)$")
   if(NOT CMAKE_CUDA_COMPILER)
     find_program(REPLK_NVCC nvcc PATHS $ENV{CUDA_HOME}/bin $ENV{CUDA_PATH}/bin /usr/local/cuda/bin)
     if(REPLK_NVCC)
@@ -38,7 +46,7 @@ if(NOT REPLK_CUDA STREQUAL OFF)
   endif()
 endif()
 
-if(REPLK_HAS_CUDA)
+if(REPLK_HAS_CUDA AND NOT REPLK_EMULATED_CUDA)
   # Machine code for A100 (also runs on 8.6 and 8.9) and H100, and PTX from which newer ones are compiled for.
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90 CACHE STRING "GPU architectures to compile for")
@@ -74,5 +82,14 @@ endfunction()
 function(replk_cuda_sources target)
   if(REPLK_HAS_CUDA)
     target_sources(${target} PRIVATE ${ARGN})
+  endif()
+  if(REPLK_EMULATED_CUDA)
+    set(keywords ${PROJECT_SOURCE_DIR}/tests/emulated_cuda/cuda_keywords.h)
+    foreach(source ${ARGN})
+      if(source MATCHES "[.]cu$")
+        set_source_files_properties(${source} PROPERTIES LANGUAGE CXX OBJECT_DEPENDS ${keywords} COMPILE_OPTIONS
+          "-include;${keywords};-fno-strict-aliasing;-Wno-unknown-pragmas;-Wno-shadow;-Wno-unused;-Wno-maybe-uninitialized")
+      endif()
+    endforeach()
   endif()
 endfunction()

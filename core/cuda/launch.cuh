@@ -20,8 +20,12 @@ template <class... Parameters, class... Args>
 void launch(const char* name, Grid grid, void (*kernel)(Parameters...), const Args&... args) {
   if (grid.blocks == 0) return;
   check(grid.blocks <= INT32_MAX, name, ": ", grid.blocks, " blocks are more than one launch takes.");
-  kernel<<<static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.threads), grid.shared_bytes,
-           compute_stream()>>>(args...);
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
+  config.blockDim = dim3(static_cast<unsigned>(grid.threads));
+  config.dynamicSmemBytes = grid.shared_bytes;
+  config.stream = compute_stream();
+  cudaLaunchKernelEx(&config, kernel, args...);  // check_launch asks how it went
   check_launch(name);
 }
 

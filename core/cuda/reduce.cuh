@@ -51,7 +51,7 @@ __device__ S warp_reduce(S value) {
 /// it again needs no barrier in between.
 template <class S>
 __device__ S block_reduce(S value) {
-  __shared__ alignas(16) unsigned char storage[kWarp * sizeof(S)];
+  alignas(16) __shared__ unsigned char storage[kWarp * sizeof(S)];
   S* of_warp = reinterpret_cast<S*>(storage);
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   value = warp_reduce(value);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "core/cuda/instructions.cuh"
 #include "core/dtype.h"
 
 namespace replk::cuda {
@@ -24,23 +25,14 @@ using Accumulator = typename AccumulatorOf<T>::type;
 __device__ inline float widen(float x) { return x; }
 __device__ inline double widen(double x) { return x; }
 __device__ inline float widen(bf16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
-__device__ inline float widen(f16 x) {
-  float wide;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
-  return wide;
-}
 
 /// Rounds to nearest, ties to even, as the CPU does.
 template <class T>
 __device__ inline T narrow(Accumulator<T> x) {
   if constexpr (std::is_same_v<T, bf16>) {
-    bf16 result;
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result.bits) : "f"(x));
-    return result;
+    return round_to_bf16(x);
   } else if constexpr (std::is_same_v<T, f16>) {
-    f16 result;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(x));
-    return result;
+    return round_to_f16(x);
   } else {
     return x;
   }

@@ -161,7 +161,6 @@ __device__ void store_tile(const CorrelationArgs<T>& args, const Place& place, i
 template <int kColumns, int kTiles, int kSteps, int kReach, class T>
 __global__ void __launch_bounds__(CorrelationPlan::kThreads, 2) correlate(const CorrelationArgs<T> args) {
   constexpr int kDepth = Mma<T>::kDepth;
-  extern __shared__ uint4 shared[];
   const CorrelationPlan& p = args.plan;
   const Place place(p);
   PlaneRegion region = p.region;
@@ -174,7 +173,7 @@ __global__ void __launch_bounds__(CorrelationPlan::kThreads, 2) correlate(const 
   // Shared memory: planes of all channels, rows of all kernels, then the kernels as they are; the last serve
   // as staging lines of the warps once the rows are made of them.
   const int taps = p.kernel_h * p.kernel_w, plane_bytes = p.region.bytes();
-  char* const planes = reinterpret_cast<char*>(shared);
+  char* const planes = dynamic_shared();
   KernelRows<T> kernels{
       reinterpret_cast<typename KernelRows<T>::Word*>(planes + p.channels_at_once * plane_bytes),
       p.row_length};

@@ -127,10 +127,9 @@ __device__ void add_diagonals(float (&sum)[kRows][kColumns][4], float* scratch, 
 template <int kRows, int kColumns, int kReach, class T>
 __global__ void __launch_bounds__(256) weight_gradient(const WeightArgs<T> args) {
   constexpr int kDepth = Mma<T>::kDepth;
-  extern __shared__ uint4 shared[];
   const WeightPlan& p = args.plan;
   const int channel = static_cast<int>(blockIdx.x) / p.parts, part = static_cast<int>(blockIdx.x) % p.parts;
-  char* const dy_shared = reinterpret_cast<char*>(shared);
+  char* const dy_shared = dynamic_shared();
   char* const x_shared = dy_shared + p.dy.bytes();
   auto* const total = reinterpret_cast<float*>(x_shared + p.x.bytes());
   const int taps = p.kernel_h * p.kernel_w;

@@ -1,0 +1,82 @@
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <set>
+
+#include "tests/emulated_cuda/cuda_runtime_api.h"
+#include "tests/emulated_cuda/memory.h"
+
+using namespace replk::emulated;
+
+namespace {
+
+std::mutex mutex;
+std::set<std::pair<std::uintptr_t, std::uintptr_t>>& pinned() {  // [begin, end)
+  static auto& all = *new std::set<std::pair<std::uintptr_t, std::uintptr_t>>;
+  return all;
+}
+
+}  // namespace
+
+const char* cudaGetErrorName(cudaError_t) { return "cudaError"; }
+const char* cudaGetErrorString(cudaError_t) { return "an error of the emulated GPU"; }
+
+cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  *memory = take_device(bytes);
+  return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFree(void* memory) {
+  give_back_device(memory);
+  return cudaSuccess;
+}
+
+cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
+  *memory = std::aligned_alloc(512, (bytes + 511) / 512 * 512);
+  if (!*memory) return cudaErrorMemoryAllocation;
+  const std::lock_guard lock(mutex);
+  const auto begin = reinterpret_cast<std::uintptr_t>(*memory);
+  pinned().emplace(begin, begin + bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void* memory) {
+  const std::lock_guard lock(mutex);
+  pinned().erase(pinned().lower_bound({reinterpret_cast<std::uintptr_t>(memory), 0}));
+  std::free(memory);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  *free = device_bytes_free(), *total = device_bytes();
+  return cudaSuccess;
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* memory) {
+  const std::lock_guard lock(mutex);
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  bool inside = false;
+  for (const auto& [begin, end] : pinned()) inside = inside || (begin <= address && address < end);
+  attributes->type = inside ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  const DeviceAccess access;
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemset2DAsync(void* to, std::size_t pitch, int value, std::size_t width, std::size_t height,
+                              cudaStream_t) {
+  const DeviceAccess access;
+  for (std::size_t row = 0; row < height; ++row)
+    std::memset(static_cast<char*>(to) + row * pitch, value, width);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  std::strcpy(properties->name, "emulated GPU");
+  properties->major = 9, properties->minor = 0, properties->multiProcessorCount = 4;
+  return cudaSuccess;
+}
