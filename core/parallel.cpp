@@ -23,34 +23,33 @@ void pause_briefly() {
 #endif
 }
 
-// Moves this thread off `cpu`, where the thread that gave it work runs. Linux likes to wake a thread where
-// its waker runs, and leaves two short-lived jobs on one processor for many milliseconds while others are
-// idle.
-void leave(int cpu) {
+// The processors that the thread which made this may run on.
+class Processors {
+ public:
 #if defined(__linux__)
-  if (cpu < 0 || sched_getcpu() != cpu) return;
-  static const cpu_set_t allowed = [] {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    sched_getaffinity(0, sizeof(set), &set);
-    return set;
-  }();
-  cpu_set_t others = allowed;
-  CPU_CLR(cpu, &others);
-  if (CPU_COUNT(&others) > 0) sched_setaffinity(0, sizeof(others), &others);
-#else
-  (void)cpu;
-#endif
-}
+  Processors() {
+    CPU_ZERO(&allowed_);
+    sched_getaffinity(0, sizeof(allowed_), &allowed_);
+  }
+  /// The one that this thread runs on; -1 where nobody tells.
+  static int current() { return sched_getcpu(); }
+  /// Moves this thread off `cpu`, where the thread that gave it work runs. Linux likes to wake a thread where
+  /// its waker runs, and leaves two short-lived jobs on one processor for many milliseconds while others are
+  /// idle.
+  void leave(int cpu) const {
+    if (cpu < 0 || sched_getcpu() != cpu) return;
+    cpu_set_t others = allowed_;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0) sched_setaffinity(0, sizeof(others), &others);
+  }
 
-// The processor that this thread runs on; -1 where nobody tells.
-int current_cpu() {
-#if defined(__linux__)
-  return sched_getcpu();
+ private:
+  cpu_set_t allowed_;
 #else
-  return -1;
+  static int current() { return -1; }
+  void leave(int) const {}
 #endif
-}
+};
 
 // Threads that wait for a job, take part in it, and wait again. They look for the next job for some
 // microseconds, since a step runs hundreds of short loops one after the other, and then sleep: on a machine
@@ -82,7 +81,7 @@ class ThreadPool {
       const std::lock_guard lock(mutex_);
       body_ = body;
       context_ = context;
-      caller_cpu_ = current_cpu();
+      caller_cpu_ = Processors::current();
       team_ = threads;
       error_ = nullptr;
       pending_ = threads - 1;
@@ -125,7 +124,7 @@ class ThreadPool {
         caller_cpu = caller_cpu_;
       }
       if (thread >= team) continue;
-      leave(caller_cpu);
+      processors_.leave(caller_cpu);
       take_part(thread);
       if (--pending_ == 0) {
         const std::lock_guard lock(mutex_);
@@ -141,6 +140,7 @@ class ThreadPool {
     done_.wait(lock, [&] { return pending_ == 0; });
   }
 
+  const Processors processors_;
   std::mutex callers_, mutex_;
   std::condition_variable wake_, done_;
   std::vector<std::thread> workers_;

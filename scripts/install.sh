@@ -8,7 +8,7 @@ packages=(
   libfmt-dev libcli11-dev nlohmann-json3-dev  # text, command line, JSON
   zlib1g-dev libzip-dev libstb-dev    # compressed data, archives, images
   libonnx-dev libprotobuf-dev         # ONNX's schema and its encoding
-  catch2                              # tests
+  catch2 libboost-context-dev        # tests, the emulated GPU
   dataset-fashion-mnist               # 70,000 images to train on
 )
 # Tools for contributors: formatting is checked with this very version.

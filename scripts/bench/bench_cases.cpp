@@ -27,6 +27,7 @@
 #include "ops/cross_entropy/cross_entropy.h"
 #include "ops/depthwise_conv2d/depthwise_conv2d.h"
 #include "optim/adamw.h"
+#include "scripts/bench/depthwise_cases.h"
 #include "scripts/bench/machine_peak.h"
 
 using namespace replk;
@@ -43,13 +44,6 @@ Tensor random_tensor(const Shape& shape) {
   Random random(1);
   for (std::int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(random.uniform(-1, 1));
   return x;
-}
-
-DepthwiseKernel kernel_named(const std::string& name) {
-  for (const auto kernel :
-       {DepthwiseKernel::automatic, DepthwiseKernel::naive, DepthwiseKernel::direct, DepthwiseKernel::fft})
-    if (name == name_of(kernel)) return kernel;
-  throw UsageError("no kernel '" + name + "'.");
 }
 
 Case depthwise(std::istream& in) {

@@ -13,6 +13,7 @@
 
 #include "core/parallel.h"
 #include "ops/depthwise_conv2d/depthwise_conv2d.h"
+#include "scripts/bench/depthwise_cases.h"
 
 using namespace replk;
 
@@ -33,14 +34,6 @@ double median_ms(const std::function<void()>& f) {
   return times[times.size() / 2];
 }
 
-// Pairs of an output and a tap that meet inside the image, along one axis, with stride 1 and the size kept.
-double taps_inside(std::int64_t extent, std::int64_t kernel) {
-  double count = 0;
-  for (std::int64_t i = 0; i < extent; ++i)
-    for (std::int64_t t = 0; t < kernel; ++t) count += i + t - kernel / 2 >= 0 && i + t - kernel / 2 < extent;
-  return count;
-}
-
 void bench(std::int64_t batch, std::int64_t channels, std::int64_t h, std::int64_t w, std::int64_t k,
            DepthwiseKernel kernel) {
   Prepared prepared;
@@ -50,7 +43,7 @@ void bench(std::int64_t batch, std::int64_t channels, std::int64_t h, std::int64
       DepthwiseConv2dGeometry::of(x, weight, {}, {.padding = k / 2, .kernel = kernel, .prepared = &prepared});
   Tensor y = Tensor::zeros(g.output_shape()), dx = Tensor::zeros(x.shape()),
          dw = Tensor::zeros(weight.shape());
-  const double flops = 2.0 * static_cast<double>(channels * batch) * taps_inside(h, k) * taps_inside(w, k);
+  const double flops = flops_inside(g);
   const double forward = median_ms([&] { cpu::depthwise_conv2d_forward(g, x, weight, {}, y); });
   const double input = median_ms([&] { cpu::depthwise_conv2d_backward_input(g, weight, y, {dx}); });
   const double weights = median_ms([&] { cpu::depthwise_conv2d_backward_weight(g, x, y, {dw}); });
@@ -62,13 +55,6 @@ void bench(std::int64_t batch, std::int64_t channels, std::int64_t h, std::int64
       channels, h, w, k, batch, kernel_of(DepthwisePass::forward), kernel_of(DepthwisePass::backward_input),
       kernel_of(DepthwisePass::backward_weight), forward, input, weights, both, flops / forward / 1e6,
       flops / input / 1e6, flops / weights / 1e6);
-}
-
-DepthwiseKernel kernel_named(const std::string& name) {
-  for (const auto kernel : {DepthwiseKernel::naive, DepthwiseKernel::direct, DepthwiseKernel::fft})
-    if (name == name_of(kernel)) return kernel;
-  std::fprintf(stderr, "depthwise_bench: no kernel '%s'\n", name.c_str());
-  std::exit(2);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Times depthwise_conv2d on the GPU over the shapes of RepLKNet-31B (or those given), per pass, beside the
 // time that reading and writing the activation once would take at the measured speed of a copy.
 //
-//   bench_depthwise_cuda [--batch N] [--dtype f32|bf16|f16] [--kernel naive|tensor_core] [C H W K STRIDE]...
+//   bench_depthwise_cuda [--batch N] [--dtype f32|bf16|f16] [--kernel NAME] [C H W K STRIDE]...
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "ops/depthwise_conv2d/depthwise_conv2d.h"
+#include "ops/primitives/elementwise.h"
+#include "scripts/bench/depthwise_cases.h"
 
 using namespace replk;
 
@@ -41,13 +43,6 @@ double copy_gigabytes() {
   return 2.0 * (1 << 28) / milliseconds([&] { to.copy_from(from); }) / 1e6;
 }
 
-double taps_inside(std::int64_t extent, std::int64_t kernel) {
-  double count = 0;
-  for (std::int64_t i = 0; i < extent; ++i)
-    for (std::int64_t t = 0; t < kernel; ++t) count += i + t - kernel / 2 >= 0 && i + t - kernel / 2 < extent;
-  return count;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -62,7 +57,7 @@ int main(int argc, char** argv) try {
     } else if (word == "--dtype") {
       dtype = next == "f32" ? DType::f32 : next == "f16" ? DType::f16 : DType::bf16, ++i;
     } else if (word == "--kernel") {
-      kernel = next == "naive" ? DepthwiseKernel::naive : DepthwiseKernel::tensor_core, ++i;
+      kernel = kernel_named(next), ++i;
     } else {
       numbers.push_back(std::atoll(word.c_str()));
     }
@@ -80,19 +75,18 @@ int main(int argc, char** argv) try {
   for (std::size_t i = 0; i + 5 <= numbers.size(); i += 5) {
     const std::int64_t c = numbers[i], h = numbers[i + 1], w = numbers[i + 2], k = numbers[i + 3],
                        s = numbers[i + 4];
-    const Tensor x = tensor({c, batch, h, w}, dtype), weight = tensor({c, 1, k, k}, dtype);
+    const Tensor x = tensor({c, batch, h, w}, dtype), weight = tensor({c, 1, k, k}, DType::f32);
     const auto g =
         DepthwiseConv2dGeometry::of(x, weight, {}, {.stride = s, .padding = k / 2, .kernel = kernel});
     Tensor y = tensor(g.output_shape(), dtype), dx = tensor(x.shape(), dtype),
-           dw = tensor(weight.shape(), dtype);
+           dw = tensor(weight.shape(), DType::f32);
     if constexpr (kHasCuda) {
-      const double flops =
-          2.0 * static_cast<double>(c * batch) * taps_inside(h, k) * taps_inside(w, k) / (s * s);
+      const Tensor taps = cast(weight, dtype);
+      const double flops = flops_inside(g);
       const double floor = static_cast<double>(x.bytes() + y.bytes()) / copy / 1e6;
-      const double times[] = {
-          milliseconds([&] { cuda::depthwise_conv2d_forward(g, x, weight, {}, y); }),
-          milliseconds([&] { cuda::depthwise_conv2d_backward_input(g, weight, y, {dx}); }),
-          milliseconds([&] { cuda::depthwise_conv2d_backward_weight(g, x, y, {dw}); })};
+      const double times[] = {milliseconds([&] { cuda::depthwise_conv2d_forward(g, x, taps, {}, y); }),
+                              milliseconds([&] { cuda::depthwise_conv2d_backward_input(g, taps, y, {dx}); }),
+                              milliseconds([&] { cuda::depthwise_conv2d_backward_weight(g, x, y, {dw}); })};
       std::printf("%5ld x %3ldx%-3ld K %2ld s%ld batch %3ld %-11s floor %.4f  ", c, h, w, k, s, batch,
                   name_of(cuda::choose_depthwise_kernel(g, dtype)), floor);
       for (const double ms : times) std::printf(" %8.4f ms (%6.1f)", ms, flops / ms / 1e9);

@@ -43,7 +43,7 @@ class ConvFFN(nn.Module):
 
 
 def replknet(config, merged=False):
-    """`config`: the options that `replk summary --json` prints, by the published names."""
+    """`config`: the options of the network, by the published names."""
     c, layers = config["channels"], []
 
     def add(cin, cout, kernel=1, stride=1, groups=1):

@@ -1,6 +1,11 @@
 #include "core/parallel.h"
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <atomic>
+#include <thread>
 #include <vector>
 
 #include "core/profile.h"
@@ -48,6 +53,39 @@ TEST_CASE("core/parallel_for/exceptions_reach_the_caller") {
       {"piece"});
   check_error([] { parallel_for_each(9, [](std::int64_t i) { check(i != 4, "item ", i); }); }, {"item 4"});
 }
+
+#if defined(__linux__)
+TEST_CASE("core/parallel_for/workers_keep_off_the_caller's_processor") {
+  const Threads scope(2);
+  cpu_set_t before;
+  CPU_ZERO(&before);
+  REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
+  if (CPU_COUNT(&before) < 2) return;
+  const auto only = [](int cpu) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    return sched_setaffinity(0, sizeof(one), &one);
+  };
+  parallel_for(2, 1, [](std::int64_t, std::int64_t) {});  // the pool is made while all are allowed
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &before)) continue;
+    // Caller and worker are brought to one processor; then the worker has to go.
+    REQUIRE(only(cpu) == 0);
+    const auto caller = std::this_thread::get_id();
+    parallel_for(2, 1, [&](std::int64_t, std::int64_t) {
+      if (std::this_thread::get_id() != caller) only(cpu);
+    });
+    int found = -1;
+    parallel_for(2, 1, [&](std::int64_t, std::int64_t) {
+      if (std::this_thread::get_id() != caller) found = sched_getcpu();
+    });
+    REQUIRE(sched_setaffinity(0, sizeof(before), &before) == 0);
+    CHECK(found != cpu);
+    CHECK(found >= 0);
+  }
+}
+#endif
 
 TEST_CASE("core/parallel_for/nested_calls_do_not_multiply_threads") {
   const Threads scope(3);
