@@ -222,6 +222,7 @@ TEST_CASE("core/cuda/planted fault", "[.]") {
 
 TEST_CASE("core/cuda/REPLK_SYNC names the kernel at fault") {
   if (!cuda_or_skip("REPLK_SYNC")) return;
+  if (device_info(kCuda).name == "emulated GPU") return;  // there a fault ends the process
   std::array<char, 4096> self{};
   REQUIRE(readlink("/proc/self/exe", self.data(), self.size() - 1) > 0);
   for (const bool sync : {false, true}) {
