@@ -21,6 +21,13 @@ std::set<std::pair<std::uintptr_t, std::uintptr_t>>& pinned() {  // [begin, end)
 const char* cudaGetErrorName(cudaError_t) { return "cudaError"; }
 const char* cudaGetErrorString(cudaError_t) { return "an error of the emulated GPU"; }
 
+// As CUDA has it, CUDA_VISIBLE_DEVICES= hides the GPU.
+cudaError_t cudaGetDeviceCount(int* count) {
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  *count = visible && *visible == '\0' ? 0 : 1;
+  return *count ? cudaSuccess : cudaErrorNoDevice;
+}
+
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   *memory = take_device(bytes);
   return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
