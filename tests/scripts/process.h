@@ -65,7 +65,8 @@ class Process {
  public:
   using Environment = std::vector<std::pair<std::string, std::string>>;
 
-  /// Starts `command` (program first, looked up in PATH) with these variables set besides our own.
+  /// Starts `command` (program first, looked up in PATH) with these variables set besides our own; it sees no
+  /// GPU unless they show it one.
   explicit Process(const std::vector<std::string>& command, const Environment& environment = {}) {
     std::vector<char*> arguments;
     for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
@@ -76,6 +77,7 @@ class Process {
     if (id_ == 0) {
       redirect(out, STDOUT_FILENO);
       redirect(err, STDERR_FILENO);
+      setenv("CUDA_VISIBLE_DEVICES", "", 1);
       for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
       execvp(arguments[0], arguments.data());
       _exit(127);
@@ -118,10 +120,9 @@ class Process {
 };
 
 #ifdef REPLK_BINARY
-/// Runs `replk` with these arguments, on the CPU unless `environment` shows it a GPU.
-inline Outcome run_replk(std::vector<std::string> arguments, Process::Environment environment = {}) {
+/// Runs `replk` with these arguments.
+inline Outcome run_replk(std::vector<std::string> arguments, const Process::Environment& environment = {}) {
   arguments.insert(arguments.begin(), REPLK_BINARY);
-  environment.insert(environment.begin(), {"CUDA_VISIBLE_DEVICES", ""});
   return Process(arguments, environment).wait();
 }
 #endif
