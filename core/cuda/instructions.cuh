@@ -1,6 +1,6 @@
-// What has no name in C++: conversions, dynamic shared memory, and the instructions of the tensor cores.
-// Every line of assembly is here. (tests/emulated_cuda has a file of the same name, which says in C++ what
-// they do.)
+// What has no name in C++: conversions, dynamic shared memory, and the instructions of the tensor cores and
+// of asynchronous copies. Every line of assembly is here. (tests/emulated_cuda has a file of the same name,
+// which says in C++ what they do.)
 #pragma once
 
 #include <cstdint>
@@ -41,6 +41,14 @@ __device__ inline char* dynamic_shared() {
 __device__ inline std::uint32_t shared_address(const void* p) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
 }
+
+/// Starts copying 16 bytes from memory to shared memory, both at multiples of 16. They are there for this
+/// thread after wait_for_copies, and for the block after the barrier that follows.
+__device__ inline void copy_async(void* shared, const void* memory) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(memory)
+               : "memory");
+}
+__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 // How the 32 threads of a warp hold a piece of A (16 x depth), of B (depth x 8) and of C (16 x 8): with
 // g = lane / 4 and t = lane % 4, C is in registers {C[g][2t], C[g][2t+1], C[g+8][2t], C[g+8][2t+1]}. A row of

@@ -1,9 +1,9 @@
-// The kernel that reads like the formula, one thread per element of the result, and the choice between it and
-// the tensor-core kernels (cuda_correlate.cu, cuda_weight_gradient.cu).
+// The kernel that reads like the formula, one thread per element of the result, and the choice between it,
+// the direct one (cuda_direct.cu) and the tensor-core ones (cuda_correlate.cu, cuda_weight_gradient.cu).
 #include "core/cuda/launch.cuh"
 #include "core/cuda/reduce.cuh"
 #include "core/cuda/vector.cuh"
-#include "ops/depthwise_conv2d/cuda_plan.h"
+#include "ops/depthwise_conv2d/depthwise_conv2d.h"
 
 namespace replk::cuda {
 namespace {
@@ -85,15 +85,14 @@ __global__ void backward_weight_naive(const NaiveArgs<T> args) {
   if (threadIdx.x == 0) args.dweight.put(blockIdx.x, sum[0]);
 }
 
-bool on_tensor_cores(const DepthwiseConv2dGeometry& g, DType dtype) {
-  return choose_depthwise_kernel(g, dtype) == DepthwiseKernel::tensor_core;
-}
-
 }  // namespace
 
 void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                               const Tensor& bias, Tensor& y) {
-  if (on_tensor_cores(g, x.dtype())) return depthwise_conv2d_forward_tensor_core(g, x, weight, bias, y);
+  const DepthwiseKernel kernel = choose_depthwise_kernel(g, x.dtype());
+  if (kernel == DepthwiseKernel::direct) return depthwise_conv2d_forward_direct(g, x, weight, bias, y);
+  if (kernel == DepthwiseKernel::tensor_core)
+    return depthwise_conv2d_forward_tensor_core(g, x, weight, bias, y);
   visit_floating("depthwise_conv2d", x.dtype(), [&]<class T>(TypeTag<T>) {
     const NaiveArgs<T> args{g,
                             x.data<T>(),
@@ -107,7 +106,10 @@ void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x,
 
 void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
                                      GradTarget dx) {
-  if (on_tensor_cores(g, dy.dtype())) return depthwise_conv2d_backward_input_tensor_core(g, weight, dy, dx);
+  const DepthwiseKernel kernel = choose_depthwise_kernel(g, dy.dtype());
+  if (kernel == DepthwiseKernel::direct) return depthwise_conv2d_backward_input_direct(g, weight, dy, dx);
+  if (kernel == DepthwiseKernel::tensor_core)
+    return depthwise_conv2d_backward_input_tensor_core(g, weight, dy, dx);
   visit_floating("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
     const NaiveArgs<T> args{g,       nullptr,      weight.data<T>(),
                             nullptr, dy.data<T>(), {dx.tensor.data<T>(), dx.accumulate}};
@@ -117,7 +119,10 @@ void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Ten
 
 void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
                                       GradTarget dweight) {
-  if (on_tensor_cores(g, dy.dtype())) return depthwise_conv2d_backward_weight_tensor_core(g, x, dy, dweight);
+  const DepthwiseKernel kernel = choose_depthwise_kernel(g, dy.dtype());
+  if (kernel == DepthwiseKernel::direct) return depthwise_conv2d_backward_weight_direct(g, x, dy, dweight);
+  if (kernel == DepthwiseKernel::tensor_core)
+    return depthwise_conv2d_backward_weight_tensor_core(g, x, dy, dweight);
   visit_floating("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
     const NaiveArgs<T> args{g,
                             x.data<T>(),

@@ -151,11 +151,4 @@ bool tensor_core_applies(const DepthwiseConv2dGeometry& g, DType dtype) {
          WeightPlan(g, bytes).shared_bytes(4, 12) <= kSharedMost;
 }
 
-DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType dtype) {
-  if (g.forced != DepthwiseKernel::automatic) return g.forced;
-  const bool tensor_core =
-      tensor_core_applies(g, dtype) && default_depthwise_kernel() != DepthwiseKernel::naive;
-  return tensor_core ? DepthwiseKernel::tensor_core : DepthwiseKernel::naive;
-}
-
 }  // namespace replk::cuda

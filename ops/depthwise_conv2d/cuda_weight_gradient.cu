@@ -8,15 +8,14 @@
 // dY and X into shared memory, where row h of image n is line h * images + n. So the rows that kernel row u
 // pairs are two ranges of neighbouring lines, `depth` of them a tensor-core product. A warp takes kernel rows
 // in turn: it keeps all of G_u that can hold a tap in registers, sums its diagonals and adds them to those of
-// the segments before. Blocks of one channel leave partial sums, which a second kernel adds in order: no
-// atomics, the same bits on every run.
+// the segments before. Blocks of one channel leave partial sums (cuda_weight_parts.h).
 //
 // dY and X are read from memory once (X again where parts of a map overlap). bf16 and f16 with f32 sums; f32
 // as three tf32 products. Source: own.
 #include "core/cuda/launch.cuh"
-#include "core/tensor.h"
 #include "ops/depthwise_conv2d/cuda_mma.cuh"
 #include "ops/depthwise_conv2d/cuda_planes.cuh"
+#include "ops/depthwise_conv2d/cuda_weight_parts.h"
 
 namespace replk::cuda {
 namespace {
@@ -188,14 +187,6 @@ __global__ void __launch_bounds__(256) weight_gradient(const WeightArgs<T> args)
   for (int i = threadIdx.x; i < taps; i += blockDim.x) partial[i] = total[i];
 }
 
-__global__ void add_parts(const float* partial, int parts, std::int64_t count, Target<float> dweight) {
-  for (std::int64_t i = thread_index(); i < count; i += thread_count()) {
-    float total = 0;
-    for (int part = 0; part < parts; ++part) total += partial[part * count + i];
-    dweight.put(i, total);
-  }
-}
-
 template <int kRows, int kColumns, int kReach, class T>
 void launch_gradient(const WeightArgs<T>& args) {
   const auto kernel = weight_gradient<kRows, kColumns, kReach, T>;
@@ -211,9 +202,8 @@ void launch_gradient(const WeightArgs<T>& args) {
 template <class T>
 void run(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy, GradTarget dweight) {
   const WeightPlan plan(g, sizeof(T));
-  const std::int64_t count = g.channels * g.taps();
-  Tensor partial = Tensor::empty({plan.parts * count}, DType::f32, x.device());
-  const WeightArgs<T> args{plan, x.data<T>(), dy.data<T>(), partial.data<float>()};
+  WeightParts parts(plan.parts, dweight);
+  const WeightArgs<T> args{plan, x.data<T>(), dy.data<T>(), parts.data()};
   constexpr int kAll = 16;
   if (plan.fits(1, 1))
     launch_gradient<1, 1, kAll>(args);
@@ -229,9 +219,7 @@ void run(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy, Gr
     launch_gradient<4, 7, kAll>(args);
   else
     launch_gradient<2, 12, kAll>(args);
-  const Target<float> target{dweight.tensor.data<float>(), dweight.accumulate};
-  launch("depthwise_conv2d.backward_weight", grid_stride(count), add_parts, args.partial, plan.parts, count,
-         target);
+  parts.add();
 }
 
 }  // namespace

@@ -18,6 +18,33 @@ std::int64_t output_extent(const char* axis, std::int64_t input, std::int64_t ke
   return (input + 2 * padding - reach) / stride + 1;
 }
 
+// Where a kernel that was asked for by name applies.
+void check_forced(const DepthwiseConv2dGeometry& g, const Tensor& x) {
+  const bool on_cpu = x.device().is_cpu();
+  const auto demand = [&](bool applies, const char* needs) {
+    check(applies, "depthwise_conv2d: the ", name_of(g.forced), " kernel ", needs, ", got ", x.dtype(),
+          " on ", x.device(), ", kernel ", g.kernel, ", stride ", g.stride, ", padding ", g.padding,
+          ", dilation ", g.dilation, ", x ", x.shape(), ". Leave the choice automatic.");
+  };
+  switch (g.forced) {
+    case DepthwiseKernel::automatic:
+    case DepthwiseKernel::naive:
+      return;
+    case DepthwiseKernel::direct:
+      return on_cpu ? demand(cpu::depthwise_direct_applies(g),
+                             "needs stride 1 or 2 along both axes and dilation 1 on the CPU")
+                    : demand(cuda::direct_applies(g, x.dtype()),
+                             "needs f32 or bf16, a 3x3, 5x5 or 7x7 kernel, stride 1 or 2, padding of half "
+                             "the kernel and dilation 1 on a GPU");
+    case DepthwiseKernel::fft:
+      return demand(on_cpu && cpu::depthwise_fft_applies(g),
+                    "needs the CPU, stride 1, dilation 1 and transforms of at most 2520 points");
+    case DepthwiseKernel::tensor_core:
+      return demand(!on_cpu && cuda::tensor_core_applies(g, x.dtype()),
+                    "needs a GPU, f32, bf16 or f16, stride 1, dilation 1 and a kernel of at most 65x65");
+  }
+}
+
 }  // namespace
 
 DepthwiseConv2dGeometry DepthwiseConv2dGeometry::of(const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -46,24 +73,7 @@ DepthwiseConv2dGeometry DepthwiseConv2dGeometry::of(const Tensor& x, const Tenso
                             .prepared = params.prepared};
   g.output.h = output_extent("H", g.input.h, g.kernel.h, g.stride.h, g.padding.h, g.dilation.h);
   g.output.w = output_extent("W", g.input.w, g.kernel.w, g.stride.w, g.padding.w, g.dilation.w);
-  const bool for_cpu = g.forced == DepthwiseKernel::direct || g.forced == DepthwiseKernel::fft;
-  check(g.forced == DepthwiseKernel::automatic || g.forced == DepthwiseKernel::naive ||
-            for_cpu == x.device().is_cpu(),
-        "depthwise_conv2d: the ", name_of(g.forced), " kernel does not run on ", x.device(),
-        ". Leave the choice automatic.");
-  check(
-      g.forced != DepthwiseKernel::tensor_core || cuda::tensor_core_applies(g, x.dtype()),
-      "depthwise_conv2d: the tensor_core kernel needs f32, bf16 or f16, stride 1, dilation 1 and a kernel of "
-      "at most 65x65, got ",
-      x.dtype(), ", stride ", g.stride, ", dilation ", g.dilation, ", kernel ", g.kernel,
-      ". Leave the choice automatic.");
-  check(g.forced != DepthwiseKernel::fft || cpu::depthwise_fft_applies(g),
-        "depthwise_conv2d: the fft kernel needs stride 1, ",
-        "dilation 1 and transforms of at most 2520 points, got stride ", g.stride, ", dilation ", g.dilation,
-        ", x ", x.shape(), ", kernel ", g.kernel, ". Leave the choice automatic.");
-  check(g.forced != DepthwiseKernel::direct || cpu::depthwise_direct_applies(g),
-        "depthwise_conv2d: the direct kernel needs stride 1 or 2 along both axes and dilation 1, got stride ",
-        g.stride, ", dilation ", g.dilation, ". Leave the choice automatic.");
+  check_forced(g, x);
   return g;
 }
 

@@ -105,8 +105,8 @@ void depthwise_conv2d_backward_fft(const DepthwiseConv2dGeometry& g, const Tenso
 
 namespace cuda {
 
-/// The kernel that runs on a GPU: tensor_core for stride 1 and dilation 1 in f32, bf16 and f16 (kernels up to
-/// 65 x 65), otherwise naive; or the forced one.
+/// The kernel that runs on a GPU: the forced one; or the default one where it applies; or else the first that
+/// applies of direct, tensor_core and naive.
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType dtype);
 
 // As on the CPU; f32, f64, and bf16 and f16 with bias, dweight and dbias in f32.
@@ -118,6 +118,15 @@ void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Te
                                       GradTarget dweight);
 void depthwise_conv2d_backward_bias(const DepthwiseConv2dGeometry& g, const Tensor& dy, GradTarget dbias);
 
+/// 3x3, 5x5 and 7x7, stride 1 or 2 along both axes, padding that keeps the size, dilation 1; f32, bf16.
+bool direct_applies(const DepthwiseConv2dGeometry& g, DType dtype);
+void depthwise_conv2d_forward_direct(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                     const Tensor& bias, Tensor& y);
+void depthwise_conv2d_backward_input_direct(const DepthwiseConv2dGeometry& g, const Tensor& weight,
+                                            const Tensor& dy, GradTarget dx);
+void depthwise_conv2d_backward_weight_direct(const DepthwiseConv2dGeometry& g, const Tensor& x,
+                                             const Tensor& dy, GradTarget dweight);
+/// Kernels up to 65 x 65, stride 1, dilation 1; f32, bf16, f16.
 bool tensor_core_applies(const DepthwiseConv2dGeometry& g, DType dtype);
 void depthwise_conv2d_forward_tensor_core(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                           const Tensor& weight, const Tensor& bias, Tensor& y);

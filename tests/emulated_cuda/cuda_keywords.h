@@ -15,6 +15,7 @@
 #define __global__
 #define __shared__ static  // blocks run one after the other
 #define __launch_bounds__(...)
+#define __forceinline__ inline
 
 using replk::emulated::blockDim;
 using replk::emulated::blockIdx;

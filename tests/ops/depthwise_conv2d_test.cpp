@@ -17,6 +17,21 @@ struct Case {
 
 Shape weight_shape(const Case& c) { return {c.x[0], 1, c.kernel.h, c.kernel.w}; }
 
+// Of the kernels of a GPU, the one to test where the CPU runs c.params.kernel: so that all that apply have
+// their turn.
+DepthwiseKernel on_gpu(const Case& c, DType dtype) {
+  const DepthwiseKernel on_cpu = c.params.kernel;
+  if (on_cpu == DepthwiseKernel::naive || on_cpu == DepthwiseKernel::automatic) return on_cpu;
+  if constexpr (kHasCuda) {
+    const Tensor x = Tensor::empty(c.x), weight = Tensor::empty(weight_shape(c));
+    const auto g = DepthwiseConv2dGeometry::of(x, weight, {}, c.params);
+    if (on_cpu == DepthwiseKernel::direct && cuda::direct_applies(g, dtype)) return on_cpu;
+    if (on_cpu == DepthwiseKernel::fft && cuda::tensor_core_applies(g, dtype))
+      return DepthwiseKernel::tensor_core;
+  }
+  return DepthwiseKernel::automatic;
+}
+
 // The formula of the header, output by output.
 Values by_definition(const Case& c, const std::vector<Values>& in) {
   const Extent2d s = c.params.stride, p = c.params.padding, d = c.params.dilation;
@@ -51,8 +66,7 @@ void check_case(const Case& c) {
        .op =
            [=](const auto& in) {
              DepthwiseConv2dParams params = c.params;
-             if (!in[0].data().device().is_cpu() && params.kernel != DepthwiseKernel::naive)
-               params.kernel = DepthwiseKernel::automatic;  // direct and fft run on the CPU alone
+             if (!in[0].data().device().is_cpu()) params.kernel = on_gpu(c, in[0].data().dtype());
              return depthwise_conv2d(in[0], in[1], c.bias ? in[2] : Variable(), params);
            },
        .reference = [=](const auto& in) { return by_definition(c, in); },
@@ -129,6 +143,20 @@ TEST_CASE("ops/depthwise_conv2d/stride_and_dilation") {
   check_kernels({{2, 2, 11, 12}, 5, {.padding = 6, .dilation = 3}});
   check_kernels({{2, 2, 11, 12}, {3, 4}, {.stride = {1, 2}, .padding = {2, 3}, .dilation = {2, 1}}, true});
   check_kernels({{1, 1, 9, 10}, 2, {.stride = 4, .padding = 0}});  // some inputs are read by no output
+}
+
+TEST_CASE("ops/depthwise_conv2d/small kernels") {
+  // Around the tiles of 7 and 14 and the blocks of a GPU's direct kernel: planes that share a block, with one
+  // channel or several in it, and maps that take several blocks each; even and odd rows.
+  for (const std::int64_t stride : {1, 2}) {
+    check_kernels({{3, 2, 14, 14}, 3, {.stride = stride, .padding = 1}, true});
+    check_kernels({{2, 5, 15, 30}, 3, {.stride = stride, .padding = 1}});
+    check_kernels({{1, 2, 40, 58}, 5, {.stride = stride, .padding = 2}, true});
+    check_kernels({{2, 1, 29, 28}, 7, {.stride = stride, .padding = 3}});
+    check_kernels({{2, 1, 13, 27}, 7, {.stride = stride, .padding = 3}, true});
+    check_kernels({{140, 2, 7, 7}, 5, {.stride = stride, .padding = 2}});
+    check_kernels({{1, 1, 150, 110}, 3, {.stride = stride, .padding = 1}});
+  }
 }
 
 TEST_CASE("ops/depthwise_conv2d/errors") {

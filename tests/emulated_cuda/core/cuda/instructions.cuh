@@ -23,6 +23,9 @@ inline std::uint32_t shared_address(const void* p) {
   return static_cast<std::uint32_t>(static_cast<const char*>(p) - emulated::dynamic_shared());
 }
 
+inline void copy_async(void* shared, const void* memory) { std::memcpy(shared, memory, 16); }
+inline void wait_for_copies() {}
+
 struct FragmentA {
   std::uint32_t x[4];
 };
