@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""RepLK beside PyTorch on this machine's CPU: depth-wise and 1x1 convolutions, training steps, inference.
+"""RepLK beside PyTorch on this machine's CPU or GPU: depth-wise and 1x1 convolutions, training steps, inference.
 
     python scripts/bench/compare_pytorch.py build/bin/bench_cases [--threads 2] [--only depthwise,network]
+    python scripts/bench/compare_pytorch.py build/bin/bench_cases --device cuda --precision bf16
 
 Every case is run by RepLK, by PyTorch in its default format (NCHW) and by PyTorch in channels-last, in turn,
 round after round; the tables hold medians. "ratio" is the better PyTorch time over RepLK's. Needs the PyPI
@@ -36,8 +37,9 @@ PAUSE = 0.02
 class RepLK:
     """The bench_cases program, asked line by line."""
 
-    def __init__(self, program, threads):
-        self.process = subprocess.Popen([program, "--threads", str(threads)], stdin=subprocess.PIPE,
+    def __init__(self, options):
+        flags = ["--threads", str(options.threads), "--device", options.device, "--precision", options.precision]
+        self.process = subprocess.Popen([options.program] + flags, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
 
     def ask(self, line):
@@ -52,8 +54,16 @@ class RepLK:
         return chosen, lambda count: [float(word) for word in self.ask(f"run {count}").split()]
 
 
-def timed(f):
-    """A runner: called with a count it runs f that often and returns the milliseconds of each run."""
+def timed(f, device="cpu"):
+    """A runner: called with a count it runs f that often and returns the milliseconds of each run; on a GPU the
+    mean of as many launched in a row."""
+    def run_row(count):
+        start = time.perf_counter()
+        for _ in range(count):
+            f()
+        torch.cuda.synchronize()
+        return [(time.perf_counter() - start) * 1e3 / count]
+
     def run(count):
         times = []
         for _ in range(count):
@@ -61,20 +71,23 @@ def timed(f):
             f()
             times.append((time.perf_counter() - start) * 1e3)
         return times
-    return run
+    return run if device == "cpu" else run_row
 
 
 def interleaved(runners, seconds=SECONDS_PER_CASE):
     """Medians of the runners, which take turns. A turn is a pause, in which the threads that the one before left
     spinning go to sleep, one run that does not count, and some that do; long runs need neither."""
     start = time.perf_counter()
+    for run in runners:
+        run(1)
     warm_up = [run(1)[0] for run in runners]
     times = [[] for _ in runners]
     while len(times[0]) < 3 or (time.perf_counter() - start < seconds and len(times[0]) < 100):
         for run, own, first in zip(runners, times, warm_up):
             if first < 500:
                 time.sleep(PAUSE)
-                own += run(1 + max(1, min(10, int(30 / first))))[1:]
+                run(1)
+                own += run(max(1, min(10, int(30 / first))))
             else:
                 own += run(1)
         if sum(warm_up) > 60e3:
@@ -99,9 +112,15 @@ def convolution(x, w, stride, padding, groups, which):
         [which == "input", which == "weight", False])
 
 
-def formats(make):
+def formats(make, device):
     """The runner of make(format) for both memory formats."""
-    return [timed(make(f)) for f in (torch.contiguous_format, torch.channels_last)]
+    return [timed(make(f), device) for f in (torch.contiguous_format, torch.channels_last)]
+
+
+def random_like(options, *shape, memory=torch.contiguous_format):
+    """A random tensor where and in what the options say."""
+    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+    return torch.randn(*shape).to(options.device, dtype, memory_format=memory)
 
 
 def row(cells, times, unit=""):
@@ -128,10 +147,10 @@ def depthwise(replk, options, peak):
             chosen, ours = replk.case(f"depthwise {which} {c} {n} {s} {s} {k} {stride} {options.kernel}")
 
             def make(f, c=c, s=s, k=k, stride=stride, which=which, n=n):
-                x = torch.randn(n, c, s, s).to(memory_format=f)
-                return convolution(x, torch.randn(c, 1, k, k).to(memory_format=f), stride, k // 2, c, which)
+                x = random_like(options, n, c, s, s, memory=f)
+                return convolution(x, random_like(options, c, 1, k, k, memory=f), stride, k // 2, c, which)
 
-            times = interleaved([ours] + formats(make))
+            times = interleaved([ours] + formats(make, options.device))
             rate = 2 * c * n * (taps_inside(s, k) / stride) ** 2 / times[0] / 1e6
             row([f"{c} x {s}x{s}", k, stride, n, which, chosen], times, f" {rate:.0f} | {rate / peak:.0%} |")
 
@@ -145,10 +164,10 @@ def pointwise(replk, options, peak):
             _, ours = replk.case(f"pointwise {which} {cin} {cout} {n * s * s}")
 
             def make(f, cin=cin, cout=cout, s=s, which=which, n=n):
-                x = torch.randn(n, cin, s, s).to(memory_format=f)
-                return convolution(x, torch.randn(cout, cin, 1, 1), 1, 0, 1, which)
+                x = random_like(options, n, cin, s, s, memory=f)
+                return convolution(x, random_like(options, cout, cin, 1, 1), 1, 0, 1, which)
 
-            times = interleaved([ours] + formats(make))
+            times = interleaved([ours] + formats(make, options.device))
             rate = 2 * cin * cout * n * s * s / times[0] / 1e6
             ratios[which].append(
                 row([f"{cin} -> {cout}, {s}x{s}", n, which], times, f" {rate:.0f} | {rate / peak:.0%} |"))
@@ -156,22 +175,24 @@ def pointwise(replk, options, peak):
         print(f"\ngeometric mean of the ratios, {which}: {math.exp(statistics.fmean(map(math.log, r))):.2f}")
 
 
-def train_step(config, size, batch, f):
-    model = replknet(config).to(memory_format=f).train()
+def train_step(options, config, size, batch, f):
+    model = replknet(config).to(options.device, memory_format=f).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
-    x = torch.randn(batch, config["in_channels"], size, size).to(memory_format=f)
-    labels = torch.zeros(batch, dtype=torch.long)
+    x = torch.randn(batch, config["in_channels"], size, size).to(options.device, memory_format=f)
+    labels = torch.zeros(batch, dtype=torch.long, device=options.device)
 
     def step():
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), labels).backward()
+        with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16"):
+            loss = nn.functional.cross_entropy(model(x), labels)
+        loss.backward()
         optimizer.step()
     return step
 
 
-def inference(config, size, batch, f):
-    model = replknet(config, merged=True).to(memory_format=f).eval()
-    x = torch.randn(batch, config["in_channels"], size, size).to(memory_format=f)
+def inference(options, config, size, batch, f):
+    x = random_like(options, batch, config["in_channels"], size, size, memory=f)
+    model = replknet(config, merged=True).to(options.device, x.dtype, memory_format=f).eval()
 
     def run():
         with torch.inference_mode():
@@ -179,39 +200,66 @@ def inference(config, size, batch, f):
     return run
 
 
+def peak_mib(f):
+    """Of PyTorch's tensors on the GPU during one call."""
+    torch.cuda.reset_peak_memory_stats()
+    f()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() >> 20
+
+
 def network(replk, options, _):
-    header(["network", "batch", "what"], " RepLK images/s | RepLK peak MiB |")
-    for name, config, size, batch, what in [("replknet-tiny", TINY, 28, 128, "train"),
-                                            ("replknet-tiny", TINY, 28, 128, "infer"),
-                                            ("replknet-31b", B31, 224, 1, "infer"),
-                                            ("replknet-31b", B31, 224, 8, "infer"),
-                                            ("replknet-31b", B31, 224, 8, "train")]:
+    gpu = options.device == "cuda"
+    header(["network", "batch", "what"],
+           " RepLK images/s | RepLK peak MiB |" + (" PyTorch peak MiB |" if gpu else ""))
+    cases = [("replknet-tiny", TINY, 28, 128, "train"), ("replknet-tiny", TINY, 28, 128, "infer"),
+             ("replknet-31b", B31, 224, 1, "infer"), ("replknet-31b", B31, 224, 8, "infer"),
+             ("replknet-31b", B31, 224, 8, "train")]
+    if gpu:
+        cases = [("replknet-tiny", TINY, 28, 128, "train"), ("replknet-tiny", TINY, 28, 1024, "infer"),
+                 ("replknet-31b", B31, 224, 64, "train"), ("replknet-31b", B31, 224, 64, "infer")]
+    for name, config, size, batch, what in cases:
         if options.network not in (None, name) or options.what not in (None, what):
             continue
         _, ours = replk.case(f"{what} {name} {config['in_channels']} {size} {batch}")
         make = train_step if what == "train" else inference
-        times = interleaved([ours] + formats(lambda f: make(config, size, batch, f)), seconds=20)
+        steps = [make(options, config, size, batch, f) for f in (torch.contiguous_format, torch.channels_last)]
+        times = interleaved([ours] + [timed(step, options.device) for step in steps],
+                            seconds=6 if gpu else 20)
+        memory = f" {replk.ask('memory')} |" + (f" {peak_mib(steps[0])} |" if gpu else "")
         row([f"{name}, {size}x{size}", batch, "training step" if what == "train" else "inference, merged"],
-            times, f" {batch / times[0] * 1e3:.1f} | {replk.ask('memory')} |")
+            times, f" {batch / times[0] * 1e3:.1f} |{memory}")
+        if options.profile:
+            print("\n" + replk.ask("profile").replace(", ", "\n") + "\n", flush=True)
+
+
+def machine(options):
+    if options.device == "cuda":
+        return torch.cuda.get_device_name()
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        return next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown CPU")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("program", help="the built bench_cases")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("--batch", type=int, help="of single operators; 8, on a GPU 64")
     parser.add_argument("--kernel", default="automatic", help="RepLK's depth-wise kernel")
     parser.add_argument("--only", default="depthwise,pointwise,network")
     parser.add_argument("--network", help="of --only network: replknet-tiny or replknet-31b")
     parser.add_argument("--what", help="of --only network: train or infer")
+    parser.add_argument("--profile", action="store_true", help="RepLK's operators after each network")
     options = parser.parse_args()
+    options.batch = options.batch or (64 if options.device == "cuda" else 8)
     torch.set_num_threads(options.threads)
-    replk = RepLK(options.program, options.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
+    replk = RepLK(options)
     peak, copy = (float(word) for word in replk.ask("peak").split())
-    with open("/proc/cpuinfo", encoding="utf-8") as info:
-        cpu = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown CPU")
-    print(f"{cpu}, {options.threads} threads, f32, PyTorch {torch.__version__}, {time.strftime('%Y-%m-%d')}; "
-          f"measured peak {peak:.0f} GFLOP/s, copy {copy:.1f} GB/s")
+    print(f"{machine(options)}, {options.threads} threads, {options.precision}, PyTorch {torch.__version__}, "
+          f"{time.strftime('%Y-%m-%d')}; measured peak {peak:.0f} GFLOP/s, copy {copy:.1f} GB/s")
     for name in options.only.split(","):
         {"depthwise": depthwise, "pointwise": pointwise, "network": network}[name](replk, options, peak)
 
