@@ -141,7 +141,7 @@ RepLKBlock::RepLKBlock(std::int64_t channels, std::int64_t dw_channels, std::int
           add_child("large_kernel", std::make_shared<ReparamLargeKernelConv>(
                                         dw_channels, kernel, small_kernel, options.merged, /*relu=*/true))) {
   if (!options.folded) prelkb_bn_ = add_child("prelkb_bn", std::make_shared<BatchNorm2d>(channels));
-  drop_path_ = add_child("drop_path", std::make_shared<DropPath>(options.drop_path));
+  if (options.shortcut) drop_path_ = add_child("drop_path", std::make_shared<DropPath>(options.drop_path));
 }
 
 Variable RepLKBlock::forward(const Variable& x) {
@@ -149,7 +149,7 @@ Variable RepLKBlock::forward(const Variable& x) {
   y = (*pw1_)(y);
   y = (*large_kernel_)(y);
   y = (*pw2_)(y);
-  return drop_path_->add(x, y);
+  return drop_path_ ? drop_path_->add(x, y) : y;
 }
 
 void RepLKBlock::fold() {
@@ -169,13 +169,13 @@ ConvFFN::ConvFFN(std::int64_t channels, std::int64_t hidden_channels, BlockOptio
   pw2_ =
       add_child("pw2", std::make_shared<ConvBn>(ConvBn::Options{
                            .in_channels = hidden_channels, .out_channels = channels, .bn = !options.folded}));
-  drop_path_ = add_child("drop_path", std::make_shared<DropPath>(options.drop_path));
+  if (options.shortcut) drop_path_ = add_child("drop_path", std::make_shared<DropPath>(options.drop_path));
 }
 
 Variable ConvFFN::forward(const Variable& x) {
   Variable y = preffn_bn_ ? (*preffn_bn_)(x) : x;
   y = (*pw2_)((*pw1_)(y));
-  return drop_path_->add(x, y);
+  return drop_path_ ? drop_path_->add(x, y) : y;
 }
 
 void ConvFFN::fold() {

@@ -64,8 +64,9 @@ class ReparamLargeKernelConv : public Module {
 /// What blocks share: how far the model has been merged, and the drop path of this depth.
 struct BlockOptions {
   double drop_path = 0;
-  bool merged = false;  // small kernels and their batch norms are merged into lkb_reparam
-  bool folded = false;  // every other batch norm is folded into a convolution too
+  bool shortcut = true;  // y = x + drop_path(f(x)); without it y = f(x), and no drop path
+  bool merged = false;   // small kernels and their batch norms are merged into lkb_reparam
+  bool folded = false;   // every other batch norm is folded into a convolution too
 };
 
 /// BN, 1x1-BN-ReLU, large kernel, ReLU, 1x1-BN, drop path, shortcut (paper figure 2).
@@ -83,7 +84,7 @@ class RepLKBlock : public Module {
   std::shared_ptr<ConvBn> pw1_, pw2_;
   std::shared_ptr<ReparamLargeKernelConv> large_kernel_;
   std::shared_ptr<BatchNorm2d> prelkb_bn_;
-  std::shared_ptr<DropPath> drop_path_;
+  std::shared_ptr<DropPath> drop_path_;  // null without a shortcut
 };
 
 /// BN, 1x1-BN, GELU, 1x1-BN, drop path, shortcut (paper figure 2).
@@ -98,7 +99,7 @@ class ConvFFN : public Module {
  private:
   std::shared_ptr<BatchNorm2d> preffn_bn_;
   std::shared_ptr<ConvBn> pw1_, pw2_;
-  std::shared_ptr<DropPath> drop_path_;
+  std::shared_ptr<DropPath> drop_path_;  // null without a shortcut
 };
 
 }  // namespace replk

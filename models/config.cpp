@@ -35,6 +35,7 @@ const std::vector<std::pair<std::string, Option>>& options() {
       {"channels", option(&C::channels)},
       {"drop_path_rate", option(&C::drop_path_rate)},
       {"small_kernel", option(&C::small_kernel)},
+      {"shortcut", option(&C::shortcut)},
       {"dw_ratio", option(&C::dw_ratio)},
       {"ffn_ratio", option(&C::ffn_ratio)},
       {"in_channels", option(&C::in_channels)},

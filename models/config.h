@@ -15,6 +15,7 @@ struct RepLKNetConfig {
   std::vector<std::int64_t> channels = {128, 256, 512, 1024};
   double drop_path_rate = 0.3;    // of the last block; rises linearly from 0 at the first
   std::int64_t small_kernel = 5;  // 0: none
+  bool shortcut = true;           // of RepLK and ConvFFN blocks; without only to see what it is good for
   double dw_ratio = 1;            // width of the depth-wise part of a RepLK block
   double ffn_ratio = 4;           // hidden width of a ConvFFN block
   std::int64_t in_channels = 3;

@@ -34,8 +34,10 @@ RepLKNetStage::RepLKNetStage(const RepLKNetConfig& config, std::size_t stage,
     : use_checkpoint_(config.use_checkpoint), blocks_(add_child("blocks", std::make_shared<Sequential>())) {
   const std::int64_t channels = config.channels[stage];
   for (const double drop_path : drop_paths) {
-    const BlockOptions options{
-        .drop_path = drop_path, .merged = config.small_kernel_merged, .folded = config.batch_norm_folded};
+    const BlockOptions options{.drop_path = drop_path,
+                               .shortcut = config.shortcut,
+                               .merged = config.small_kernel_merged,
+                               .folded = config.batch_norm_folded};
     replk_blocks_.push_back(blocks_->append(
         std::make_shared<RepLKBlock>(channels, scaled(channels, config.dw_ratio),
                                      config.large_kernel_sizes[stage], config.small_kernel, options)));

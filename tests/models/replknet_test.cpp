@@ -116,6 +116,27 @@ TEST_CASE("models/replknet/drop_path_follows_the_step") {
   CHECK(first != outputs(2));
 }
 
+TEST_CASE("models/replknet/a shortcut adds the input") {
+  const Tensor x = random_tensor({4, 2, 6, 6}, 9, -1, 1, DType::f32);
+  const auto check_block = [&](Module& with, Module& without) {
+    for (Module* module : {&with, &without}) {
+      for (Parameter* parameter : module->parameters())
+        parameter->data.copy_from(random_tensor(parameter->data.shape(), 3, -1, 1, DType::f32));
+      module->eval();
+    }
+    const std::vector<double> sum = with(x).data().to_vector(), y = without(x).data().to_vector(),
+                              input = x.to_vector();
+    for (std::size_t i = 0; i < y.size(); ++i) CHECK(sum[i] == Approx(y[i] + input[i]).margin(1e-6));
+  };
+  RepLKBlock block(4, 8, 5, 3, {.drop_path = 0.1}), plain(4, 8, 5, 3, {.drop_path = 0.1, .shortcut = false});
+  check_block(block, plain);
+  ConvFFN ffn(4, 8, {}), plain_ffn(4, 8, {.shortcut = false});
+  check_block(ffn, plain_ffn);
+  RepLKNetConfig config = small_config();
+  config.shortcut = false;
+  CHECK(RepLKNet(config)(image()).data().to_vector() != RepLKNet(small_config())(image()).data().to_vector());
+}
+
 TEST_CASE("models/replknet/folding_keeps_the_outputs_and_refuses_another_models_weights") {
   RepLKNet net(small_config());
   for (int i = 0; i < 3; ++i) net(image());  // moves the running statistics
