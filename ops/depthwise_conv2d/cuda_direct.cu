@@ -14,7 +14,7 @@
 #include "core/cuda/launch.cuh"
 #include "core/cuda/reduce.cuh"
 #include "ops/depthwise_conv2d/cuda_direct_plan.h"
-#include "ops/depthwise_conv2d/cuda_planes.cuh"
+#include "ops/depthwise_conv2d/cuda_spans.cuh"
 #include "ops/depthwise_conv2d/cuda_weight_parts.h"
 
 namespace replk::cuda {
@@ -38,50 +38,6 @@ struct Axis {
   static constexpr int last(int o) { return kSpread ? (o + kPadding) / 2 - kFirst : o * S + K - 1; }
   static __device__ int begin(int output) { return (kSpread ? output / 2 : output * S) + kFirst; }
 };
-
-// Where in 16 bytes a span of memory begins, it begins in shared memory too.
-template <class T>
-__device__ T* shared_like(char* shared, const T* memory) {
-  return reinterpret_cast<T*>(shared + reinterpret_cast<std::uintptr_t>(memory) % 16);
-}
-
-// Calls whole(i) for all 16 bytes of a span that begin with its element i, and single(i) for elements in
-// front of and behind those.
-template <class T, class Whole, class Single>
-__device__ void for_span(const T* memory, int count, const Whole& whole, const Single& single) {
-  constexpr int kLanes = kVectorLanes<T>;
-  const int skew = static_cast<int>(place_of(memory) % kLanes);
-  for (int i = static_cast<int>(threadIdx.x) * kLanes - skew; i < count; i += blockDim.x * kLanes) {
-    if (i >= 0 && i + kLanes <= count)
-      whole(i);
-    else
-      for (int k = max(i, 0); k < min(i + kLanes, count); ++k) single(k);
-  }
-}
-
-template <class T>
-__device__ void load_span(T* shared, const T* memory, int count) {
-  for_span(
-      memory, count, [&](int i) { copy_async(shared + i, memory + i); },
-      [&](int i) { shared[i] = memory[i]; });
-}
-
-template <class T>
-__device__ void store_span(const Target<T>& target, std::int64_t at, int count, const T* shared) {
-  constexpr int kLanes = kVectorLanes<T>;
-  for_span(
-      target.data + at, count,
-      [&](int i) {
-        if (target.accumulate)
-          target.template put<kLanes>(at + i, load<kLanes>(shared + i));
-        else
-          store_raw(target.data + at + i, load_raw<kLanes>(shared + i));
-      },
-      [&](int i) { target.put(at + i, widen(shared[i])); });
-}
-
-template <class T>
-struct alignas(2 * sizeof(T)) Pair : Lanes<T, 2> {};
 
 // n columns of a row of `width` elements, from `column` on, which may lie outside: zeros there. With kPairs
 // rows are even, and `column` is even but for kOdd.

@@ -25,6 +25,7 @@ struct Mma {  // bf16, f16
   using A = FragmentA;
   using B = FragmentB;
   __device__ static A prepare(const FragmentA& a) { return a; }
+  __device__ static B prepare(const FragmentB& b) { return b; }
   __device__ static void run(float (&c)[4], const A& a, const B& b) { multiply(c, a, b, T{}); }
 };
 
@@ -43,6 +44,15 @@ struct Mma<float> {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const Split s = split(__uint_as_float(a.x[i]));
+      result.high.x[i] = s.high, result.low.x[i] = s.low;
+    }
+    return result;
+  }
+  __device__ static B prepare(const FragmentB& b) {
+    B result;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const Split s = split(__uint_as_float(b.x[i]));
       result.high.x[i] = s.high, result.low.x[i] = s.low;
     }
     return result;

@@ -16,6 +16,7 @@
 #include "ops/depthwise_conv2d/cuda_mma.cuh"
 #include "ops/depthwise_conv2d/cuda_planes.cuh"
 #include "ops/depthwise_conv2d/cuda_weight_parts.h"
+#include "ops/depthwise_conv2d/cuda_whole_maps.h"
 
 namespace replk::cuda {
 namespace {
@@ -226,6 +227,7 @@ void run(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy, Gr
 
 void depthwise_conv2d_backward_weight_tensor_core(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                                   const Tensor& dy, GradTarget dweight) {
+  if (whole_maps_apply_to_weight(g)) return multiply_whole_maps_for_weight(g, x, dy, dweight);
   switch (x.dtype()) {
     case DType::f32:
       return run<float>(g, x, dy, dweight);
