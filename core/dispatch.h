@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/device.h"
+#include "core/dry_run.h"
 #include "core/error.h"
 #include "core/profile.h"
 
@@ -9,13 +10,13 @@ namespace replk {
 
 /// Runs `cpu()` or `cuda()`. In a build without CUDA the second is never instantiated, so nothing needs to
 /// link. `op` is the name shown in profiles and errors: "relu", "relu.backward". It must outlive the process
-/// (a literal).
+/// (a literal). In a DryRun `cuda()` is left out.
 template <class Cpu, class Cuda>
 void dispatch(const char* op, Device device, const Cpu& cpu, const Cuda& cuda) {
   const ProfileScope scope(op);
   if (device.is_cpu()) {
     cpu();
-  } else {
+  } else if (!DryRun::current()) {
     if constexpr (kHasCuda) {
       cuda();
       if (Profile::enabled()) synchronize(device);  // or the launch would be timed, not the work

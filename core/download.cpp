@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/cuda/transfer.h"
+#include "core/dry_run.h"
 
 namespace replk {
 
@@ -25,6 +26,7 @@ Download::Download(const Tensor& from) : flight_(std::make_unique<Flight>()) {
     return;
   }
   flight_->to = Tensor::pinned(from.shape(), from.dtype());
+  if (DryRun::current()) return;
   if constexpr (kHasCuda)
     flight_->transfer =
         std::make_shared<cuda::Transfer>(flight_->to.raw(), std::as_const(flight_->from).raw(), from.bytes());

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/dry_run.h"
+
 namespace replk {
 
 /// Threads that parallel_for uses; at the start as many as the process may run on.
@@ -23,12 +25,15 @@ bool inside_team();
 /// Calls f(begin, end) on contiguous pieces that together are [0, n), one piece a thread, none smaller than
 /// `grain` unless n is. A kernel whose every output is computed by one piece alone gives the same bits for
 /// any number of threads. Nested calls run on the calling thread. The first exception thrown by f is thrown
-/// again here.
+/// again here. In a DryRun f gets an empty piece: what it allocates before its loop is counted for each
+/// thread.
 template <class F>
 void parallel_for(std::int64_t n, std::int64_t grain, const F& f) {
   if (n <= 0) return;
   const auto threads =
       static_cast<int>(std::clamp<std::int64_t>(n / std::max<std::int64_t>(grain, 1), 1, num_threads()));
+  if (DryRun* dry = DryRun::current()) [[unlikely]]
+    return dry->on_threads(threads, [&] { f(std::int64_t{0}, std::int64_t{0}); });
   if (threads == 1 || detail::inside_team()) {
     f(std::int64_t{0}, n);
     return;
@@ -47,10 +52,13 @@ void parallel_for(std::int64_t n, std::int64_t grain, const F& f) {
 }
 
 /// Calls f(i) for every i of [0, n), handing out one index at a time: for items of unequal cost.
+/// In a DryRun f gets 0 alone, and what does its arithmetic must leave it out.
 template <class F>
 void parallel_for_each(std::int64_t n, const F& f) {
   if (n <= 0) return;
   const auto threads = static_cast<int>(std::min<std::int64_t>(n, num_threads()));
+  if (DryRun* dry = DryRun::current()) [[unlikely]]
+    return dry->on_threads(threads, [&] { f(std::int64_t{0}); });
   if (threads == 1 || detail::inside_team()) {
     for (std::int64_t i = 0; i < n; ++i) f(i);
     return;

@@ -4,12 +4,14 @@
 #include <cstring>
 
 #include "core/cuda/runtime.h"
+#include "core/dry_run.h"
 
 namespace replk {
 namespace {
 
 // Bytes from one device to another; only the CPU exists in a build without CUDA.
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes) {
+  if (DryRun::current()) return;
   if (to_device.is_cpu() && from_device.is_cpu()) {
     if (bytes > 0) std::memcpy(to, from, bytes);
   } else if constexpr (kHasCuda) {
@@ -108,6 +110,7 @@ void Tensor::copy_from(const Tensor& source) {
 }
 
 void Tensor::fill(double value) {
+  if (DryRun::current()) return;
   if constexpr (kHasCuda)
     if (!device_.is_cpu()) return cuda::fill(raw(), dtype_, numel(), value);
   visit(dtype_, [&]<class T>(TypeTag<T>) {

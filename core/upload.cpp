@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/cuda/transfer.h"
+#include "core/dry_run.h"
 
 namespace replk {
 
@@ -26,6 +27,7 @@ Upload::Upload(const Tensor& from, Device device) : flight_(std::make_unique<Fli
     return;
   }
   flight_->to = Tensor::empty(from.shape(), from.dtype(), device);
+  if (DryRun::current()) return;
   if constexpr (kHasCuda)
     flight_->transfer =
         std::make_shared<cuda::Transfer>(flight_->to.raw(), std::as_const(flight_->from).raw(), from.bytes());

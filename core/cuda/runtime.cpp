@@ -75,8 +75,13 @@ class DeviceMemory final : public MemorySource {
     return nullptr;
   }
   void give_back(void* memory) noexcept override { cudaFree(memory); }
-  std::size_t alignment() const override { return 512; }
+  std::size_t alignment() const override { return kCudaAlignment; }
   std::string name() const override { return str(Device::cuda()); }
+  std::int64_t left() const noexcept override {
+    std::size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    return static_cast<std::int64_t>(free);
+  }
   std::string what_is_left() const noexcept override {
     std::size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
@@ -93,8 +98,9 @@ class PinnedMemory final : public MemorySource {
     return nullptr;
   }
   void give_back(void* memory) noexcept override { cudaFreeHost(memory); }
-  std::size_t alignment() const override { return 512; }
+  std::size_t alignment() const override { return kCudaAlignment; }
   std::string name() const override { return "the CPU (page-locked)"; }
+  std::int64_t left() const noexcept override { return 0; }  // nobody knows
   std::string what_is_left() const noexcept override { return "the system lends no more"; }
 };
 
@@ -171,7 +177,7 @@ void synchronize(Device device) {
 
 Allocator& device_allocator(Device device) {
   require(device);
-  static Allocator& allocator = *new CachingAllocator(*new DeviceMemory);
+  static Allocator& allocator = *new CachingAllocator(*new DeviceMemory, memory_limit());
   return allocator;
 }
 

@@ -23,6 +23,7 @@
 #define HWY_TARGET_INCLUDE "ops/primitives/gemm_packed.cpp"
 
 #include "ops/primitives/gemm_packed.h"
+#include "core/dry_run.h"
 #include "core/tensor.h"
 #include "ops/primitives/simd_targets.h"
 // Highway compiles the rest of this file once per instruction set.
@@ -299,6 +300,8 @@ void run_block(const GemmBlock& g) {
       round_up((g.a.transposed ? round_up(g.rows, kRows) : kRows) * piece.depth, kLine);
   const std::int64_t elements =
       a_elements + HWY_MIN(piece.group, piece.panels) * kVectors * kLanes * piece.depth;
+  if (DryRun* dry = DryRun::current())
+    return dry->keep_on_threads(static_cast<std::size_t>(elements) * sizeof(float));
   if (!scratch.defined() || scratch.numel() < elements) scratch = Tensor::empty({elements});
   float *a = scratch.data<float>(), *b = a + a_elements;
   for (; piece.begin < g.depth; piece.begin += piece.depth) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/dry_run.h"
+
 namespace replk::cpu {
 namespace {
 
@@ -34,6 +36,7 @@ void for_pieces(const Windows& g, std::int64_t i, std::int64_t j, std::int64_t b
 template <class T>
 void im2col(const Windows& g, std::int64_t channels, std::int64_t begin, std::int64_t end, const T* x,
             T* columns) {
+  if (DryRun::current()) return;
   for (std::int64_t c = 0; c < channels; ++c, x += g.batch * g.in.h * g.in.w)
     for (std::int64_t i = 0; i < g.kernel.h; ++i)
       for (std::int64_t j = 0; j < g.kernel.w; ++j, columns += end - begin)
@@ -51,6 +54,7 @@ void im2col(const Windows& g, std::int64_t channels, std::int64_t begin, std::in
 template <class T>
 void col2im_add(const Windows& g, std::int64_t channels, std::int64_t begin, std::int64_t end,
                 const T* columns, T* x) {
+  if (DryRun::current()) return;
   for (std::int64_t c = 0; c < channels; ++c, x += g.batch * g.in.h * g.in.w)
     for (std::int64_t i = 0; i < g.kernel.h; ++i)
       for (std::int64_t j = 0; j < g.kernel.w; ++j, columns += end - begin)

@@ -1,11 +1,14 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "scripts/replk/checkpoint.h"
 #include "scripts/replk/commands.h"
 #include "scripts/replk/common_flags.h"
 #include "scripts/replk/compute.h"
 #include "scripts/replk/kernel_report.h"
+#include "scripts/replk/memory_report.h"
 #include "scripts/replk/model_summary.h"
 #include "scripts/replk/table.h"
 #include "scripts/replk/text.h"
@@ -15,9 +18,10 @@ namespace {
 
 struct SummaryFlags {
   std::string model;
-  std::int64_t image_size = 0, batch_size = 1;
-  bool layers = false, kernels = false;
-  ComputeFlags compute;  // for kernels
+  std::int64_t image_size = 0, batch_size = 0;  // 0: the network's own; 1, or what train takes
+  bool layers = false, kernels = false, memory = false;
+  TrainOptions train;    // what of it matters for memory
+  ComputeFlags compute;  // for kernels and memory
 };
 
 struct Subject {
@@ -77,15 +81,37 @@ void add_totals(Table& table, const std::string& name, const ModelSummary& summa
 }
 
 std::string kernels_of(RepLKNet& model, const SummaryFlags& flags, std::int64_t height, std::int64_t width) {
+  const std::int64_t batch_size = std::max<std::int64_t>(flags.batch_size, 1);
   const Compute compute = resolve_compute(flags.compute);
   model.to(compute.device);
-  const auto layers = depthwise_layers(model, flags.batch_size, height, width, compute.activations);
+  const auto layers = depthwise_layers(model, batch_size, height, width, compute.activations);
   model.to(Device::cpu());
-  return fmt::format("\nKernels on {} for batches of {}:\n\n{}", compute.describe(), flags.batch_size,
+  return fmt::format("\nKernels on {} for batches of {}:\n\n{}", compute.describe(), batch_size,
                      kernel_table(layers));
 }
 
+// Of a device that need not be there: bf16 and tf32 are those of a GPU.
+std::string memory_of(const RepLKNetConfig& config, const SummaryFlags& flags, std::int64_t height,
+                      std::int64_t width) {
+  validate(flags.compute);
+  TrainOptions options = flags.train;
+  if (flags.batch_size > 0) options.batch_size = flags.batch_size;
+  options.precision = flags.compute.precision;
+  validate(options);
+  const bool cuda = flags.compute.device == "cuda" || flags.compute.precision != "fp32" ||
+                    (flags.compute.device == "auto" && cuda_available());
+  MemoryQuestion question{.config = config,
+                          .height = height,
+                          .width = width,
+                          .device = cuda ? Device::cuda() : Device::cpu(),
+                          .activations = flags.compute.precision == "bf16" ? DType::bf16 : DType::f32};
+  question.config.use_checkpoint |= options.checkpointing;
+  return memory_report(question, options);
+}
+
 void run_summary(const SummaryFlags& flags) {
+  if (flags.batch_size > 0 && !flags.kernels && !flags.memory)
+    throw UsageError("--batch-size: is for --kernels or --memory; say which.");
   Subject subject = find_subject(flags.model);
   RepLKNet& model = *subject.model;
   const std::int64_t height = flags.image_size > 0 ? flags.image_size : subject.height;
@@ -95,7 +121,8 @@ void run_summary(const SummaryFlags& flags) {
              config.num_classes);
   const ModelSummary whole = summarize(model, height, width);
   print_rows(flags.layers ? whole.layers : whole.blocks, whole);
-  std::string kernels;  // of the network as it is
+  std::string memory, kernels;  // of the network as it is
+  if (flags.memory) memory = memory_of(config, flags, height, width);
   if (flags.kernels) kernels = kernels_of(model, flags, height, width);
 
   using enum Table::Align;
@@ -116,7 +143,27 @@ void run_summary(const SummaryFlags& flags) {
   }
   fmt::print("{}", totals.text());
   fmt::print("\nMACs: multiply-adds for one image; depth-wise and 1x1: the share of those convolutions.\n");
-  fmt::print("{}", kernels);
+  fmt::print("{}{}", kernels, memory);
+}
+
+void add_memory_flags(CLI::App& command, SummaryFlags& flags) {
+  CLI::Option* memory = command.add_flag(
+      "--memory", flags.memory, "Show what a training step and an inference take of memory, by stage");
+  TrainOptions& train = flags.train;
+  command.add_flag("--checkpointing", train.checkpointing, "For --memory: as replk train has it")
+      ->needs(memory);
+  command.add_option("--accumulate", train.accumulate, "For --memory: a step in so many parts")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str()
+      ->needs(memory);
+  command.add_option("--optimizer", train.optimizer, "For --memory: adamw or sgd")
+      ->type_name("NAME")
+      ->capture_default_str()
+      ->needs(memory);
+  command
+      .add_flag_callback(
+          "--ema", [&train] { train.ema = 0.9999; }, "For --memory: with an average of the weights")
+      ->needs(memory);
 }
 
 }  // namespace
@@ -137,10 +184,11 @@ CLI::App* add_summary_command(CLI::App& app) {
   command->add_flag("--layers", flags->layers, "Show every layer, not only blocks");
   CLI::Option* kernels =
       command->add_flag("--kernels", flags->kernels, "Show which kernel runs each depth-wise convolution");
-  command->add_option("--batch-size", flags->batch_size, "Images at a time, for --kernels")
-      ->check(CLI::Range(1, 65536))
-      ->capture_default_str()
-      ->needs(kernels);
+  command
+      ->add_option("--batch-size", flags->batch_size,
+                   "Images at a time, for --kernels (default: 1) and --memory (default: 128)")
+      ->check(CLI::Range(1, 65536));
+  add_memory_flags(*command, *flags);
   add_compute_flags(*command, flags->compute);
   add_depthwise_kernel_flag(*command)->needs(kernels);
   add_threads_flag(*command);

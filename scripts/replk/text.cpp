@@ -55,6 +55,10 @@ std::string format_bytes(std::uint64_t bytes) {
   return text + (text.find(' ') == std::string::npos ? " B" : "B");
 }
 
+std::string format_mib(std::int64_t bytes) {
+  return fmt::format("{:.1f} MiB", std::ldexp(static_cast<double>(bytes), -20));
+}
+
 std::string format_percent(double share, int decimals) {
   return std::isnan(share) ? "-" : fmt::format("{:.{}f} %", 100 * share, decimals);
 }

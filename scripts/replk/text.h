@@ -16,6 +16,8 @@ std::string format_count(std::int64_t count);
 std::string format_si(double value);
 /// "812 B", "1.30 MB" (powers of 1000)
 std::string format_bytes(std::uint64_t bytes);
+/// "30.2 MiB" (of 2^20 bytes): memory.
+std::string format_mib(std::int64_t bytes);
 /// A share in [0, 1] as "91.34 %"; "-" for NaN.
 std::string format_percent(double share, int decimals = 2);
 

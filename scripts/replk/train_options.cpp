@@ -109,4 +109,13 @@ TrainOptions resolve_train_options(const GivenFlags& given) {
   return result;
 }
 
+std::int64_t part_size(const TrainOptions& options) {
+  return (options.batch_size + options.accumulate - 1) / options.accumulate;
+}
+
+std::int64_t validation_batch_size(const TrainOptions& options) {
+  constexpr std::int64_t kMost = 256;  // more are not computed faster
+  return std::min(part_size(options), kMost);
+}
+
 }  // namespace replk

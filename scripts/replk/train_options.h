@@ -91,6 +91,10 @@ void read_train_options(TrainOptions& options, const std::string& json, const st
 std::string to_json(const TrainOptions& options);
 /// What lr and min_lr are multiplied by: the size of the batches over lr_base_size, or 1 without that.
 double learning_rate_scale(const TrainOptions& options);
+/// Images of a step that are computed at once.
+std::int64_t part_size(const TrainOptions& options);
+/// Images that are validated at once: no more than are trained on at once, so that validation takes less memory.
+std::int64_t validation_batch_size(const TrainOptions& options);
 /// Throws UsageError naming the first option that is out of its range, or unknown by name.
 void validate(const TrainOptions& options);
 

@@ -78,8 +78,7 @@ std::string TrainParts::describe() {
                       learning_rate_scale(options) * options.lr, options.schedule, options.epochs,
                       format_count(loader.batches()), options.batch_size, options.seed, compute.describe());
   const auto layers =
-      depthwise_layers(model, (options.batch_size + options.accumulate - 1) / options.accumulate, card.height,
-                       card.width, compute.activations);
+      depthwise_layers(model, part_size(options), card.height, card.width, compute.activations);
   for (const std::string& line : kernel_lines(layers, Passes::all)) text += "\n" + line;
   for (const std::string& line : start_notes) text += "\n" + line;
   return text;
