@@ -11,6 +11,7 @@
 #include "scripts/replk/compute.h"
 #include "scripts/replk/evaluate.h"
 #include "scripts/replk/kernel_report.h"
+#include "scripts/replk/memory_advice.h"
 #include "scripts/replk/progress.h"
 #include "scripts/replk/svg_chart.h"
 #include "scripts/replk/table.h"
@@ -107,6 +108,29 @@ void print_json(const TrainedModel& trained, const Compute& compute, const std::
   fmt::print("{}\n", result.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
+Evaluation measure(const TrainedModel& trained, const std::shared_ptr<const Dataset>& dataset,
+                   const Compute& compute, const EvalFlags& flags) {
+  Progress progress;
+  const RemainingTime remaining(static_cast<double>(dataset->size()));
+  try {
+    return evaluate(*trained.model, dataset, trained.card,
+                    {.batch_size = flags.batch_size,
+                     .activations = compute.activations,
+                     .workers = flags.workers,
+                     .progress = [&](std::int64_t done, std::int64_t of) {
+                       const double images = static_cast<double>(done);
+                       progress.show({fmt::format("{}/{} images", done, of), remaining.text(images),
+                                      fmt::format("{:.0f} images/s", images / remaining.elapsed())});
+                     }});
+  } catch (const OutOfMemory& error) {
+    progress.clear();
+    const MemoryQuestion question{trained.model->config(), trained.card.height, trained.card.width,
+                                  compute.device, compute.activations};
+    throw OutOfMemory(error.what() + inference_memory_advice(question, flags.batch_size, error.capacity()),
+                      error.capacity());
+  }
+}
+
 void run_eval(const EvalFlags& flags) {
   const Compute compute = resolve_compute(flags.compute);
   const TrainedModel trained = load_trained(flags.checkpoint, compute.device);
@@ -121,20 +145,7 @@ void run_eval(const EvalFlags& flags) {
     fmt::print("{} ({}) on {}; on {}\n{}\n\n", trained.card.model, trained.path.string(), data,
                compute.describe(), join(kernels, "\n"));
   std::fflush(stdout);
-  Evaluation evaluation;
-  {
-    Progress progress;
-    const RemainingTime remaining(static_cast<double>(dataset->size()));
-    evaluation = evaluate(*trained.model, dataset, trained.card,
-                          {.batch_size = flags.batch_size,
-                           .activations = compute.activations,
-                           .workers = flags.workers,
-                           .progress = [&](std::int64_t done, std::int64_t of) {
-                             const double images = static_cast<double>(done);
-                             progress.show({fmt::format("{}/{} images", done, of), remaining.text(images),
-                                            fmt::format("{:.0f} images/s", images / remaining.elapsed())});
-                           }});
-  }
+  const Evaluation evaluation = measure(trained, dataset, compute, flags);
   if (flags.json)
     print_json(trained, compute, data, kernels, evaluation);
   else

@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "scripts/replk/command_line.h"
 #include "scripts/replk/kernel_report.h"
+#include "scripts/replk/memory_advice.h"
 #include "scripts/replk/profile_report.h"
 #include "scripts/replk/text.h"
 #include "scripts/replk/train_run.h"
@@ -99,6 +100,33 @@ int full_run(TrainOptions options, Progress& progress) {
   return run.run();
 }
 
+// What fits instead; nothing where not even the data can be opened.
+std::string advice(const TrainOptions& options, std::int64_t capacity) {
+  try {
+    const Compute compute = resolve_compute({options.device, options.precision});
+    const ModelCard card = open_train_data(options).card;
+    return training_memory_advice({.config = network_for(options, card),
+                                   .height = card.height,
+                                   .width = card.width,
+                                   .device = compute.device,
+                                   .activations = compute.activations},
+                                  options, capacity);
+  } catch (const std::exception&) {
+    return "";
+  }
+}
+
+int run(const TrainOptions& options, Progress& progress) {
+  try {
+    return options.dry_run         ? dry_run(options, progress)
+           : options.overfit_batch ? overfit_batch(options, progress)
+                                   : full_run(options, progress);
+  } catch (const OutOfMemory& error) {
+    progress.clear();
+    throw OutOfMemory(error.what() + advice(options, error.capacity()), error.capacity());
+  }
+}
+
 }  // namespace
 
 int run_train(const TrainOptions& options) {
@@ -111,9 +139,7 @@ int run_train(const TrainOptions& options) {
   Progress progress(Progress::standard_output());
   if (options.profile) Profile::enable(true);
   const Stopwatch watch;
-  const int code = options.dry_run         ? dry_run(options, progress)
-                   : options.overfit_batch ? overfit_batch(options, progress)
-                                           : full_run(options, progress);
+  const int code = run(options, progress);
   if (options.profile) progress.print(profile_report(Profile::entries(), watch.seconds()));
   return code;
 }

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include "scripts/replk/batch_pictures.h"
@@ -77,9 +78,14 @@ int TrainRun::run() {
       write_metrics();
     }
   } catch (const NonFiniteError& error) {
-    throw NonFiniteError(str(error.what(),
-                             saved_ ? " The last good checkpoint is " : " Nothing was saved yet",
-                             saved_ ? folder_.file(kLastFile).string() : "", "."));
+    throw NonFiniteError(error.what() + what_is_saved());
+  } catch (const OutOfMemory& error) {
+    throw OutOfMemory(error.what() + what_is_saved(), error.capacity());
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemory("memory: the system has no more." + what_is_saved(),
+                      allocator_for(parts_.compute.device).capacity());
+  } catch (const FileError& error) {  // of the data, or of what was to be saved
+    throw FileError(error.what() + what_is_saved());
   }
   report_end(last < options.epochs);
   return kExitOk;
@@ -203,7 +209,8 @@ Evaluation TrainRun::validate_network() {
                     fmt::format("validating {}/{}", format_count(done), format_count(of))});
   };
   return evaluate(parts_.model, parts_.data.validation, parts_.data.card,
-                  {.activations = parts_.compute.activations,
+                  {.batch_size = validation_batch_size(parts_.options),
+                   .activations = parts_.compute.activations,
                    .workers = static_cast<int>(parts_.options.workers),
                    .progress = progress,
                    .stop = [this] { return interrupt_.requested(); }});
@@ -270,6 +277,12 @@ double TrainRun::train_accuracy() const {
 }
 
 std::string TrainRun::title() const { return parts_.options.model + " on " + parts_.data.card.dataset; }
+
+std::string TrainRun::what_is_saved() const {
+  if (!saved_) return " Nothing was saved yet.";
+  return str(" The last good checkpoint is ", folder_.file(kLastFile).string(), "; '", resume_command(),
+             "' goes on from there.");
+}
 
 std::string TrainRun::resume_command() const {
   return shell_word(parts_.options.program) + " train --resume " + shell_word(folder_.path().string());

@@ -22,7 +22,7 @@ class TrainRun {
   /// Takes over what the folder's state file says; without one starts from the beginning.
   void resume();
   /// Runs to the last epoch, or the one of --stop-after, and returns an exit code: all is well, or
-  /// interrupted and saved. Throws NonFiniteError with the last good checkpoint's name.
+  /// interrupted and saved. NonFiniteError, OutOfMemory and FileError say where the last good checkpoint is.
   int run();
 
  private:
@@ -44,6 +44,7 @@ class TrainRun {
   double train_accuracy() const;
   std::string title() const;
   std::string resume_command() const;
+  std::string what_is_saved() const;
 
   TrainParts& parts_;
   RunFolder folder_;
