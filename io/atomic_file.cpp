@@ -1,6 +1,7 @@
 #include "io/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -17,7 +18,22 @@ namespace fs = std::filesystem;
 
 constexpr const char* kUntouched = " What was there before is untouched.";
 
-std::string reason(int error) { return std::generic_category().message(error); }
+constexpr std::string_view kPrefix = ".replk-", kSuffix = ".tmp";
+
+// Why, and what to do about it, as sentences.
+std::string reason(int error) {
+  const std::string text = std::generic_category().message(error) + ".";
+  switch (error) {
+    case ENOSPC:
+      return text + " The disk is full: free some space on it and try again.";
+    case EDQUOT:
+      return text + " Your share of the disk is used up: free some space and try again.";
+    case EFBIG:
+      return text + " No file may be as large here ('ulimit -f' says how large).";
+    default:
+      return text;
+  }
+}
 
 /// The temporary file: closed and removed at the end of the scope unless it was renamed into place.
 class TemporaryFile {
@@ -26,13 +42,14 @@ class TemporaryFile {
     static std::atomic<unsigned> counter{0};
     do {
       // A short name of its own: the target's name may already be as long as the file system allows.
-      path_ = target.parent_path() / str(".replk-", getpid(), "-", counter++, ".tmp");
+      path_ = target.parent_path() / str(kPrefix, getpid(), "-", counter++, kSuffix);
       descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     } while (descriptor_ < 0 && errno == EEXIST);
     if (descriptor_ < 0) {
       const int error = errno;
-      throw FileError(str(target_.string(), ": cannot create a file in its folder: ", reason(error), "."));
+      throw FileError(str(target_.string(), ": cannot create a file in its folder: ", reason(error)));
     }
+    flock(descriptor_, LOCK_EX | LOCK_NB);  // until the file is closed, were it by the end of the process
   }
 
   ~TemporaryFile() {
@@ -57,8 +74,7 @@ class TemporaryFile {
   void require(bool ok, const char* action, std::uint64_t bytes) const {
     if (ok) return;
     const int error = errno;
-    throw FileError(
-        str(target_.string(), ": ", action, bytes, " bytes failed: ", reason(error), ".", kUntouched));
+    throw FileError(str(target_.string(), ": ", action, bytes, " bytes failed: ", reason(error), kUntouched));
   }
 
   const fs::path& target_;
@@ -88,8 +104,7 @@ void sync_folder(const fs::path& folder) {
   if (descriptor < 0) return;  // a folder that may be written but not listed
   const int error = fsync(descriptor) == 0 ? 0 : errno;
   close(descriptor);
-  if (error == EIO)
-    throw FileError(str(folder.string(), ": flushing the folder failed: ", reason(error), "."));
+  if (error == EIO) throw FileError(str(folder.string(), ": flushing the folder failed: ", reason(error)));
 }
 
 }  // namespace
@@ -101,7 +116,7 @@ void FileWriter::write(std::span<const std::byte> bytes) {
       if (errno == EINTR) continue;
       const int error = errno;
       throw FileError(str(path_.string(), ": writing ", bytes.size(), " bytes at byte ", position_,
-                          " failed: ", reason(error), ".", kUntouched));
+                          " failed: ", reason(error), kUntouched));
     }
     bytes = bytes.subspan(static_cast<std::size_t>(written));
     position_ += static_cast<std::uint64_t>(written);
@@ -125,6 +140,21 @@ void write_file_atomically(const fs::path& path, std::span<const std::byte> byte
 
 void write_file_atomically(const fs::path& path, std::string_view text) {
   write_file_atomically(path, [text](FileWriter& file) { file.write(text); });
+}
+
+int remove_leftovers(const fs::path& folder) {
+  int removed = 0;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) continue;
+    const int descriptor = open(entry->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (descriptor < 0) continue;
+    // The lock of a process ends with it.
+    if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) removed += unlink(entry->path().c_str()) == 0;
+    close(descriptor);
+  }
+  return removed;
 }
 
 }  // namespace replk

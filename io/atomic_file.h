@@ -37,4 +37,9 @@ void write_file_atomically(const std::filesystem::path& path, std::span<const st
 /// The same for text.
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
+/// Removes the temporary files that processes left in `folder` when they were killed in the middle of a
+/// write_file_atomically; those that a living process is writing stay. Returns how many it removed; a folder
+/// that cannot be read has none.
+int remove_leftovers(const std::filesystem::path& folder);
+
 }  // namespace replk

@@ -1,9 +1,12 @@
 // replk: trains, evaluates and explains RepLKNet from the command line.
+#include <csignal>
+
 #include "scripts/replk/command_line.h"
 #include "scripts/replk/commands.h"
 #include "scripts/replk/train.h"
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk, not the end
   // Without a name of its own it is called what the user called it, in commands for copying too.
   CLI::App app("RepLK trains, evaluates and merges RepLKNet, the network with 31x31 kernels.");
   replk::add_train_command(app);

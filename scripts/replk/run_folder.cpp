@@ -130,6 +130,7 @@ void RunFolder::require_free(const std::string& out) {
   std::error_code error;
   if (out.empty() || !fs::exists(out, error)) return;
   if (!fs::is_directory(out, error)) throw UsageError(str("--out: ", out, " is a file, a folder expected."));
+  replk::remove_leftovers(out);  // of a run that was killed as it began
   if (!fs::is_empty(out, error))
     throw UsageError(str("--out: ", out, " exists already. Continue that run with --resume ", out,
                          ", or choose another name."));
@@ -140,6 +141,10 @@ RunFolder RunFolder::open(const fs::path& path) {
   if (!fs::exists(path / kConfigFile, error))
     throw FileError(str(path.string(), ": a run folder with ", kConfigFile, " expected."));
   return RunFolder(path);
+}
+
+void RunFolder::remove_leftovers() const {
+  for (const fs::path& folder : {path_, path_ / "batches"}) replk::remove_leftovers(folder);
 }
 
 void RunFolder::write(const char* name, const std::string& text) const {

@@ -52,6 +52,9 @@ class RunFolder {
   /// A folder that is there. Throws FileError when there is no run in it.
   static RunFolder open(const std::filesystem::path& path);
 
+  /// Removes what a process that was killed while it wrote has left here.
+  void remove_leftovers() const;
+
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path file(const char* name) const { return path_ / name; }
   void write(const char* name, const std::string& text) const;

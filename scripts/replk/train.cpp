@@ -92,6 +92,7 @@ int full_run(TrainOptions options, Progress& progress) {
   const bool resuming = !options.resume.empty();
   const RunFolder folder = resuming ? RunFolder::open(options.resume)
                                     : RunFolder::create(options.out, options.data, options.model);
+  folder.remove_leftovers();
   TrainRun run(parts, folder, progress);
   if (resuming) run.resume();
   folder.write(kConfigFile, to_json(options));
@@ -101,7 +102,7 @@ int full_run(TrainOptions options, Progress& progress) {
 }
 
 // What fits instead; nothing where not even the data can be opened.
-std::string advice(const TrainOptions& options, std::int64_t capacity) {
+std::string advice(const TrainOptions& options) {
   try {
     const Compute compute = resolve_compute({options.device, options.precision});
     const ModelCard card = open_train_data(options).card;
@@ -110,7 +111,7 @@ std::string advice(const TrainOptions& options, std::int64_t capacity) {
                                    .width = card.width,
                                    .device = compute.device,
                                    .activations = compute.activations},
-                                  options, capacity);
+                                  options, allocator_for(compute.device).capacity());
   } catch (const std::exception&) {
     return "";
   }
@@ -123,7 +124,7 @@ int run(const TrainOptions& options, Progress& progress) {
                                    : full_run(options, progress);
   } catch (const OutOfMemory& error) {
     progress.clear();
-    throw OutOfMemory(error.what() + advice(options, error.capacity()), error.capacity());
+    throw OutOfMemory(error.what() + advice(options), error.capacity());
   }
 }
 

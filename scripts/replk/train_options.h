@@ -93,7 +93,8 @@ std::string to_json(const TrainOptions& options);
 double learning_rate_scale(const TrainOptions& options);
 /// Images of a step that are computed at once.
 std::int64_t part_size(const TrainOptions& options);
-/// Images that are validated at once: no more than are trained on at once, so that validation takes less memory.
+/// Images that are validated at once: no more than are trained on at once, so that validation takes less
+/// memory.
 std::int64_t validation_batch_size(const TrainOptions& options);
 /// Throws UsageError naming the first option that is out of its range, or unknown by name.
 void validate(const TrainOptions& options);

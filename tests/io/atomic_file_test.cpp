@@ -1,5 +1,6 @@
 #include "io/atomic_file.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -95,10 +96,49 @@ TEST_CASE("io/atomic_file/disk_full") {
   {
     const FileSizeLimit limit(4096);
     check_error([&] { write_file_atomically(path, bytes); },
-                {path.string(), "bytes", "byte 4096", "File too large", "untouched"});
+                {path.string(), "bytes", "byte 4096", "File too large", "ulimit -f", "untouched"});
   }
   CHECK(text_of(path) == "old");
   CHECK(folder.entries() == 1);
+}
+
+// /dev/full takes nothing, as a full disk would.
+TEST_CASE("io/atomic_file/no_space_left") {
+  const Folder folder;
+  const fs::path path = folder.path / "a.bin";
+  write_file_atomically(path, std::string_view("old"));
+  check_error(
+      [&] {
+        write_file_atomically(path, [&](FileWriter& file) {
+          file.write("half");
+          const int full = ::open("/dev/full", O_WRONLY);
+          for (const fs::directory_entry& entry : fs::directory_iterator("/proc/self/fd")) {
+            std::error_code error;
+            const int descriptor = std::stoi(entry.path().filename().string());
+            if (fs::read_symlink(entry.path(), error).extension() == ".tmp") ::dup2(full, descriptor);
+          }
+          ::close(full);
+          file.write(std::string(10000, 'x'));
+        });
+      },
+      {path.string(), "10000 bytes at byte 4", "No space left", "free some space", "untouched"});
+  CHECK(text_of(path) == "old");
+  CHECK(folder.entries() == 1);
+}
+
+TEST_CASE("io/atomic_file/leftovers") {
+  const Folder folder;
+  const auto write = [&](const char* name) { std::ofstream(folder.path / name) << "half"; };
+  for (const char* name : {".replk-1-0.tmp", ".replk-4000000-12.tmp", "a.tmp", ".replk-notes", "a.txt"})
+    write(name);
+  write_file_atomically(folder.path / "b.txt", [&](FileWriter& file) {
+    file.write("whole");
+    CHECK(remove_leftovers(folder.path) == 2);  // and not the file that is being written
+  });
+  CHECK(text_of(folder.path / "b.txt") == "whole");
+  CHECK(remove_leftovers(folder.path) == 0);
+  CHECK(folder.entries() == 4);
+  CHECK(remove_leftovers(folder.path / "none") == 0);
 }
 
 TEST_CASE("io/atomic_file/writer_throws") {

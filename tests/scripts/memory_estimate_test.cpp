@@ -137,6 +137,16 @@ TEST_CASE("scripts/memory_estimate/parts, averages and mixed batches") {
   CHECK(estimate().optimizer > 1.9 * static_cast<double>(parts.optimizer));
 }
 
+TEST_CASE("scripts/memory_estimate/a run needs what its hungriest part needs") {
+  for (std::int64_t TrainingMemory::*part : {&TrainingMemory::step, &TrainingMemory::setup,
+                                             &TrainingMemory::validation, &TrainingMemory::saving}) {
+    TrainingMemory memory;
+    memory.step = memory.setup = memory.validation = memory.saving = 1;
+    memory.*part = 5;
+    CHECK(memory.peak() == 5);
+  }
+}
+
 TEST_CASE("scripts/memory_estimate/inference is what the allocator measures") {
   for (const char* model : {"replknet-nano", "replknet-tiny"})
     for (const std::int64_t batch_size : {1, 16, 100}) {

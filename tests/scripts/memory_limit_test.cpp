@@ -66,8 +66,9 @@ TEST_CASE("scripts/memory_limit/what is advised fits") {
     INFO(outcome.err);
     CHECK(outcome.code == 3);
     check_one_line(outcome);
-    for (const char* part : {"asked for", "in use", "REPLK_MEMORY_LIMIT allows",
-                             "the largest layers are stages.0", "MiB", "Nothing was saved yet", "What fits: --"})
+    for (const char* part :
+         {"asked for", "in use", "REPLK_MEMORY_LIMIT allows", "the largest layers are stages.0", "MiB",
+          "Nothing was saved yet", "What fits: --"})
       CHECK(contains(outcome.err, part));
     const std::vector<Arguments> settings = advised(outcome.err);
     CHECK(settings.size() == 3);
