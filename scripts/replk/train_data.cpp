@@ -169,6 +169,8 @@ TrainData open_train_data(const TrainOptions& options) {
     data.train = parts.train;
     data.validation = parts.validation;
   }
+  if (options.patience > 0 && !data.validation)
+    throw UsageError("--patience: validation images expected, got none. Hint: a --val-split above 0.");
   data.train = at_most(data.train, options.limit, options.seed);
   data.validation = at_most(data.validation, options.limit, options.seed);
   if (!options.finetune.empty() && options.resume.empty())

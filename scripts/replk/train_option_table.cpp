@@ -227,6 +227,8 @@ std::vector<Option> process_and_machine() {
            "kernel of depth-wise convolutions where it applies: automatic (the fastest), fft or direct "
            "(CPU), tensor_core (GPU) or naive"),
       whole_number("save_every", &O::save_every, resumable, "epochs between two checkpoints"),
+      whole_number("patience", &O::patience, resumable,
+                   "stop after so many epochs without a better validation accuracy; 0: never"),
       text("out", &O::out, "FOLDER", process, "run folder (runs/<data>-<model>-<n>)"),
       text("resume", &O::resume, "RUN", process, "continue the run in this folder"),
       text("config", &O::config, "FILE", process, "JSON file of options; flags come first"),

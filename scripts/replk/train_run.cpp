@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "scripts/replk/batch_pictures.h"
+#include "scripts/replk/best_epochs.h"
 #include "scripts/replk/command_line.h"
 #include "scripts/replk/text.h"
 
@@ -72,9 +73,9 @@ int TrainRun::run() {
   remaining_.emplace(static_cast<double>(last * state_.batches),
                      static_cast<double>(parts_.trainer.optimizer().steps()));
   try {
-    while (state_.epoch < last) {
+    while (state_.epoch < last && !out_of_patience()) {
       if (!train_epoch() || !finish_epoch()) return interrupted();
-      if (state_.epoch == last || state_.epoch % options.save_every == 0) save();
+      if (state_.epoch == last || out_of_patience() || state_.epoch % options.save_every == 0) save();
       write_metrics();
     }
   } catch (const NonFiniteError& error) {
@@ -87,8 +88,13 @@ int TrainRun::run() {
   } catch (const FileError& error) {  // of the data, or of what was to be saved
     throw FileError(error.what() + what_is_saved());
   }
-  report_end(last < options.epochs);
+  report_end();
   return kExitOk;
+}
+
+bool TrainRun::out_of_patience() const {
+  const std::int64_t patience = parts_.options.patience;
+  return patience > 0 && epochs_without_gain(state_.history) >= patience;
 }
 
 // The steps of an epoch, from where it stands. False when interrupted.
@@ -260,7 +266,7 @@ void TrainRun::report(const EpochMetrics& row, bool best) {
   progress_.print(line);
 }
 
-void TrainRun::report_end(bool more) {
+void TrainRun::report_end() {
   progress_.print(fmt::format("{} epochs done; best {} accuracy {} in epoch {}: {}", state_.epoch,
                               parts_.data.validation ? "validation" : "training",
                               format_percent(state_.best_accuracy), state_.best_epoch,
@@ -269,7 +275,14 @@ void TrainRun::report_end(bool more) {
     progress_.print(fmt::format(
         "best {} accuracy of averaged weights {}: {}", parts_.data.validation ? "validation" : "training",
         format_percent(state_.best_ema_accuracy), folder_.file(kBestEmaFile).string()));
-  if (more) progress_.print("stopped as --stop-after says. To continue:\n  " + resume_command());
+  if (state_.epoch >= parts_.options.epochs) return;
+  if (out_of_patience())
+    progress_.print(fmt::format(
+        "stopped early: no better validation accuracy in {} epochs (--patience {}). To continue all the "
+        "same:\n  {} --patience 0",
+        epochs_without_gain(state_.history), parts_.options.patience, resume_command()));
+  else
+    progress_.print("stopped as --stop-after says. To continue:\n  " + resume_command());
 }
 
 double TrainRun::train_accuracy() const {

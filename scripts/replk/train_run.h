@@ -21,14 +21,16 @@ class TrainRun {
 
   /// Takes over what the folder's state file says; without one starts from the beginning.
   void resume();
-  /// Runs to the last epoch, or the one of --stop-after, and returns an exit code: all is well, or
-  /// interrupted and saved. NonFiniteError, OutOfMemory and FileError say where the last good checkpoint is.
+  /// Runs to the last epoch, or the one of --stop-after, or until --patience is over, and returns an exit code:
+  /// all is well, or interrupted and saved. NonFiniteError, OutOfMemory and FileError say where the last good
+  /// checkpoint is.
   int run();
 
  private:
   bool train_epoch();
   void count(const StepResult& result);
   bool finish_epoch();
+  bool out_of_patience() const;
   Evaluation validate_network();
   bool validate_average(EpochMetrics& row);
   void save_best(const char* file);
@@ -40,7 +42,7 @@ class TrainRun {
 
   void show(const StepResult& result, double images_per_second);
   void report(const EpochMetrics& row, bool best);
-  void report_end(bool more);
+  void report_end();
   double train_accuracy() const;
   std::string title() const;
   std::string resume_command() const;

@@ -195,6 +195,7 @@ TEST_CASE("scripts/train_options/values_out_of_range") {
                                                      {"--device", "gpu"},
                                                      {"--precision", "fp16"},
                                                      {"--save-every", "0"},
+                                                     {"--patience", "-1"},
                                                      {"--limit", "-5"},
                                                      {"--image-size", "100000"},
                                                      {"--step-gamma", "0"},
@@ -258,6 +259,7 @@ TEST_CASE("scripts/train_options/resume_keeps_the_run_s_configuration") {
   CHECK(parsed({"--resume", run}).lr == 0.25);
   CHECK(parsed({"--resume", run, "--lr", "0.25", "--epochs", "20"}).epochs == 20);
   CHECK(parsed({"--resume", run, "--workers", "3"}).workers == 3);
+  CHECK(parsed({"--resume", run, "--patience", "4"}).patience == 4);
   check_error([&] { parsed({"--resume", run, "--lr", "0.5"}); }, {"--lr", "0.25", "new run"});
   check_error([&] { parsed({"--resume", run, "--out", "x"}); }, {"--out", "--resume"});
   check_error([&] { parsed({"--resume", "/nowhere"}); }, {"/nowhere", "config.json"});
