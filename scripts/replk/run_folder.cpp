@@ -1,9 +1,13 @@
 #include "scripts/replk/run_folder.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <system_error>
 
@@ -63,6 +67,20 @@ std::string short_name(const std::string& data) {
   fs::path path(data);
   if (!path.has_filename()) path = path.parent_path();  // "pictures/"
   return path.filename().empty() ? "data" : path.filename().string();
+}
+
+constexpr std::string_view kEpochPrefix = "epoch_";
+
+std::string epoch_file_name(std::int64_t epoch) {
+  return fmt::format("{}{:04}.safetensors", kEpochPrefix, epoch);
+}
+
+// The epoch whose file has this name; none for any other name.
+std::optional<std::int64_t> epoch_of(const std::string& name) {
+  std::int64_t epoch = -1;
+  if (!name.starts_with(kEpochPrefix)) return {};
+  std::from_chars(name.data() + kEpochPrefix.size(), name.data() + name.size(), epoch);
+  return epoch >= 1 && name == epoch_file_name(epoch) ? std::optional(epoch) : std::nullopt;
 }
 
 }  // namespace
@@ -145,6 +163,22 @@ RunFolder RunFolder::open(const fs::path& path) {
 
 void RunFolder::remove_leftovers() const {
   for (const fs::path& folder : {path_, path_ / "batches"}) replk::remove_leftovers(folder);
+}
+
+fs::path RunFolder::epoch_file(std::int64_t epoch) const { return path_ / epoch_file_name(epoch); }
+
+void RunFolder::remove_epoch_files_except(const std::vector<std::int64_t>& epochs) const {
+  std::vector<fs::path> surplus;
+  for (const auto& entry : fs::directory_iterator(path_)) {
+    const auto epoch = epoch_of(entry.path().filename().string());
+    if (epoch && std::find(epochs.begin(), epochs.end(), *epoch) == epochs.end())
+      surplus.push_back(entry.path());
+  }
+  for (const fs::path& path : surplus) {
+    std::error_code error;
+    fs::remove(path, error);
+    if (error) throw FileError(str(path.string(), ": cannot be removed: ", error.message(), "."));
+  }
 }
 
 void RunFolder::write(const char* name, const std::string& text) const {

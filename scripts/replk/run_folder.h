@@ -57,6 +57,10 @@ class RunFolder {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path file(const char* name) const { return path_ / name; }
+  /// "epoch_0012.safetensors": the weights after an epoch, counted from 1.
+  std::filesystem::path epoch_file(std::int64_t epoch) const;
+  /// Removes the files of all epochs but these. Throws FileError for one that cannot be removed.
+  void remove_epoch_files_except(const std::vector<std::int64_t>& epochs) const;
   void write(const char* name, const std::string& text) const;
   /// metrics.csv, metrics.jsonl and curves.svg.
   void write_metrics(const std::string& title, const std::vector<EpochMetrics>& rows) const;

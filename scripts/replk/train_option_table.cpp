@@ -227,6 +227,8 @@ std::vector<Option> process_and_machine() {
            "kernel of depth-wise convolutions where it applies: automatic (the fastest), fft or direct "
            "(CPU), tensor_core (GPU) or naive"),
       whole_number("save_every", &O::save_every, resumable, "epochs between two checkpoints"),
+      whole_number("keep", &O::keep, resumable,
+                   "keep checkpoints of so many best epochs: epoch_0012.safetensors; 0: none"),
       whole_number("patience", &O::patience, resumable,
                    "stop after so many epochs without a better validation accuracy; 0: never"),
       text("out", &O::out, "FOLDER", process, "run folder (runs/<data>-<model>-<n>)"),

@@ -64,6 +64,7 @@ struct TrainOptions {
   std::string precision = "fp32";  // or tf32, bf16
   std::string depthwise_kernel = "automatic";
   std::int64_t save_every = 1;  // epochs
+  std::int64_t keep = 0;        // checkpoints of the best epochs
   std::int64_t patience = 0;    // epochs without a better validation accuracy; 0: any number
 
   // How this process is to go about it; not part of a run's configuration.

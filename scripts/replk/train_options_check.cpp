@@ -124,6 +124,7 @@ void validate(const TrainOptions& o) {
   require(o.threads >= 0 && o.threads <= 1024, "--threads", "0 to 1024", o.threads);
   require(o.seed >= 0, "--seed", "0 or more", o.seed);
   require(o.save_every >= 1, "--save-every", "1 or more", o.save_every);
+  require(o.keep >= 0, "--keep", "0 or more", o.keep);
   require(o.patience >= 0, "--patience", "0 or more", o.patience);
   require(o.stop_after >= 0, "--stop-after", "0 or more", o.stop_after);
   require(o.save_batches >= 0 && o.save_batches <= 1000, "--save-batches", "0 to 1000", o.save_batches);

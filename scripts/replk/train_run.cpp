@@ -159,6 +159,7 @@ bool TrainRun::finish_epoch() {
     save_best(kBestFile);
   }
   state_.history.push_back(row);
+  save_epoch();
   ++state_.epoch;
   state_.batch = state_.correct = state_.seen = 0;
   state_.loss_sum = state_.seconds = 0;
@@ -185,6 +186,20 @@ bool TrainRun::validate_average(EpochMetrics& row) {
 
 void TrainRun::save_best(const char* file) {
   save_checkpoint(folder_.file(file), parts_.model, metadata_of(parts_.data.card));
+}
+
+// --keep: the weights of the epoch that ended, where it is among the best so far.
+void TrainRun::save_epoch() {
+  const std::int64_t epoch = state_.history.back().epoch;
+  const auto kept = best_epochs(state_.history, parts_.options.keep);
+  if (std::find(kept.begin(), kept.end(), epoch) != kept.end())
+    save_checkpoint(folder_.epoch_file(epoch), parts_.model, metadata_of(parts_.data.card));
+}
+
+// After the state is saved: an older state, should the run go on from it, still finds its best epochs.
+void TrainRun::remove_surplus_epochs() {
+  if (parts_.options.keep > 0)
+    folder_.remove_epoch_files_except(best_epochs(state_.history, parts_.options.keep));
 }
 
 void TrainRun::save_picture(const Batch& batch) {
@@ -228,6 +243,7 @@ void TrainRun::save() {
   save_train_state(folder_.file(kStateFile), parts_.model, parts_.trainer.optimizer(), state_,
                    parts_.trainer.ema());
   saved_ = true;
+  remove_surplus_epochs();
 }
 
 void TrainRun::write_metrics() {

@@ -13,8 +13,9 @@
 namespace replk {
 
 /// Trains epoch after epoch, from the beginning or from where a run was left. An epoch's files are written in
-/// the order best checkpoint, last checkpoint, state, metrics. The state decides: a run that was killed in
-/// between goes on from it and writes all the others again, with the same bits.
+/// the order best checkpoint, the epoch's own, last checkpoint, state, metrics; only then checkpoints of
+/// epochs that are no longer among the best are removed. The state decides: a run that was killed in between
+/// goes on from it and writes all the others again, with the same bits.
 class TrainRun {
  public:
   TrainRun(TrainParts& parts, RunFolder folder, Progress& progress);
@@ -34,6 +35,8 @@ class TrainRun {
   Evaluation validate_network();
   bool validate_average(EpochMetrics& row);
   void save_best(const char* file);
+  void save_epoch();
+  void remove_surplus_epochs();
   void save_picture(const Batch& batch);
   EpochMetrics epoch_metrics() const;
   void save();
