@@ -7,7 +7,8 @@ packages=(
   libeigen3-dev libhwy-dev            # matrix products, vector instructions
   libfmt-dev libcli11-dev nlohmann-json3-dev  # text, command line, JSON
   zlib1g-dev libzip-dev libstb-dev    # compressed data, archives, images
-  libonnx-dev libprotobuf-dev         # ONNX's schema and its encoding
+  libonnx-dev libprotobuf-dev         # ONNX's schema; its encoding, and that of TensorBoard's events
+  libboost-dev                        # CRC-32C, the checksum in TensorBoard's event files
   catch2 libboost-context-dev        # tests, the emulated GPU
   dataset-fashion-mnist               # 70,000 images to train on
 )

@@ -227,6 +227,9 @@ std::vector<Option> process_and_machine() {
            "kernel of depth-wise convolutions where it applies: automatic (the fastest), fft or direct "
            "(CPU), tensor_core (GPU) or naive"),
       whole_number("save_every", &O::save_every, resumable, "epochs between two checkpoints"),
+      text(
+          "tensorboard", &O::tensorboard, "on|off", resumable,
+          "write loss, accuracy, learning rate and speed as event files for tensorboard --logdir: on or off"),
       whole_number("keep", &O::keep, resumable,
                    "keep checkpoints of so many best epochs: epoch_0012.safetensors; 0: none"),
       whole_number("patience", &O::patience, resumable,

@@ -63,9 +63,10 @@ struct TrainOptions {
   std::string device = "auto";     // or cpu, cuda
   std::string precision = "fp32";  // or tf32, bf16
   std::string depthwise_kernel = "automatic";
-  std::int64_t save_every = 1;  // epochs
-  std::int64_t keep = 0;        // checkpoints of the best epochs
-  std::int64_t patience = 0;    // epochs without a better validation accuracy; 0: any number
+  std::int64_t save_every = 1;     // epochs
+  std::int64_t keep = 0;           // checkpoints of the best epochs
+  std::string tensorboard = "on";  // or off
+  std::int64_t patience = 0;       // epochs without a better validation accuracy; 0: any number
 
   // How this process is to go about it; not part of a run's configuration.
   std::string program = "replk";  // what the user called it

@@ -129,6 +129,7 @@ void validate(const TrainOptions& o) {
   require(o.stop_after >= 0, "--stop-after", "0 or more", o.stop_after);
   require(o.save_batches >= 0 && o.save_batches <= 1000, "--save-batches", "0 to 1000", o.save_batches);
   require_name("--optimizer", o.optimizer, {"adamw", "sgd"});
+  require_name("--tensorboard", o.tensorboard, {"on", "off"});
   require_name("--schedule", o.schedule, {"cosine", "constant", "step"});
   validate(ComputeFlags{o.device, o.precision});
   depthwise_kernel_named(o.depthwise_kernel);

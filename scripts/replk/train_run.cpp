@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iostream>
 #include <limits>
 #include <new>
 #include <utility>
@@ -72,6 +73,9 @@ int TrainRun::run() {
       options.stop_after > 0 ? std::min(options.epochs, options.stop_after) : options.epochs;
   remaining_.emplace(static_cast<double>(last * state_.batches),
                      static_cast<double>(parts_.trainer.optimizer().steps()));
+  if (options.tensorboard == "on")
+    tensorboard_.emplace(folder_.path(), state_.batches, steps_done(),
+                         [this](const std::string& message) { warn(message); });
   try {
     while (state_.epoch < last && !out_of_patience()) {
       if (!train_epoch() || !finish_epoch()) return interrupted();
@@ -114,7 +118,9 @@ bool TrainRun::train_epoch() {
       mark = now();
       seen += result.images;
       count(result);
-      show(result, static_cast<double>(seen) / (mark - start));
+      const double images_per_second = static_cast<double>(seen) / (mark - start);
+      if (tensorboard_) tensorboard_->add_step(steps_done(), result, images_per_second);
+      show(result, images_per_second);
     }
   };
   while (!interrupt_.requested()) {
@@ -158,6 +164,8 @@ bool TrainRun::finish_epoch() {
     state_.best_epoch = row.epoch;
     save_best(kBestFile);
   }
+  // Before the state is saved: what it holds as done must not be missing there.
+  if (tensorboard_) tensorboard_->add_epoch(row);
   state_.history.push_back(row);
   save_epoch();
   ++state_.epoch;
@@ -299,6 +307,11 @@ void TrainRun::report_end() {
         epochs_without_gain(state_.history), parts_.options.patience, resume_command()));
   else
     progress_.print("stopped as --stop-after says. To continue:\n  " + resume_command());
+}
+
+void TrainRun::warn(const std::string& message) {
+  progress_.clear();
+  std::cerr << "replk: warning: " << message << std::endl;
 }
 
 double TrainRun::train_accuracy() const {

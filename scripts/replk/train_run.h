@@ -7,6 +7,7 @@
 #include "scripts/replk/interrupt.h"
 #include "scripts/replk/progress.h"
 #include "scripts/replk/run_folder.h"
+#include "scripts/replk/tensorboard_log.h"
 #include "scripts/replk/train_parts.h"
 #include "scripts/replk/train_state.h"
 
@@ -46,6 +47,8 @@ class TrainRun {
   void show(const StepResult& result, double images_per_second);
   void report(const EpochMetrics& row, bool best);
   void report_end();
+  void warn(const std::string& message);
+  std::int64_t steps_done() const { return state_.epoch * state_.batches + state_.batch; }
   double train_accuracy() const;
   std::string title() const;
   std::string resume_command() const;
@@ -57,6 +60,7 @@ class TrainRun {
   Interrupt interrupt_;
   TrainState state_;
   std::optional<RemainingTime> remaining_;
+  std::optional<TensorboardLog> tensorboard_;
   std::optional<Evaluation> evaluation_;  // the last one
   bool saved_ = false;
 };

@@ -39,6 +39,14 @@ struct Fixture {
   }
 };
 
+/// `replk` where no file may grow beyond so many blocks of 512 bytes: writing more fails as on a full disk.
+inline Outcome run_replk_with_files_of(std::uintmax_t blocks, const Arguments& arguments) {
+  Arguments all = {"sh", "-c", "trap '' XFSZ; ulimit -f $0; exec \"$@\"", std::to_string(blocks),
+                   REPLK_BINARY};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  return Process(all).wait();
+}
+
 inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }

@@ -196,6 +196,7 @@ TEST_CASE("scripts/train_options/values_out_of_range") {
                                                      {"--precision", "fp16"},
                                                      {"--save-every", "0"},
                                                      {"--patience", "-1"},
+                                                     {"--tensorboard", "yes"},
                                                      {"--keep", "-1"},
                                                      {"--limit", "-5"},
                                                      {"--image-size", "100000"},
