@@ -76,7 +76,8 @@ struct Axes {
   bool empty = true;
 };
 
-Axes axes_of(const std::vector<Series>& series, double y_scale) {
+// `whole_x`: x shows whole numbers alone, as it does where all are.
+Axes axes_of(const std::vector<Series>& series, double y_scale, bool whole_x) {
   double low_x = kLargest, high_x = -kLargest, low_y = kLargest, high_y = -kLargest;
   bool whole = true, empty = true;
   for_each_point(series, [&](std::size_t, double x, double y, bool valid) {
@@ -89,7 +90,8 @@ Axes axes_of(const std::vector<Series>& series, double y_scale) {
     whole = whole && x == std::floor(x);
   });
   if (empty) return {};
-  return {make_axis(low_x, high_x, 8, false, whole), make_axis(low_y, high_y, 5, true, false), false};
+  return {make_axis(low_x, high_x, 8, false, whole || whole_x), make_axis(low_y, high_y, 5, true, false),
+          false};
 }
 
 // The names of the lines in rows below the title; returns where the plot may begin.
@@ -134,7 +136,8 @@ void draw_axes(Svg& svg, const ChartOptions& options, const Axes& axes, double l
     if (axes.empty) break;
     const double x = left + axes.x.place(value) * width;
     svg.line({x, bottom}, {x, bottom + 4}, "#9ca3af");
-    svg.text(x, bottom + 18, axes.x.label(value), {.size = 11, .anchor = "middle", .colour = kSoftInk});
+    const std::string label = options.log_x ? fmt::format("1e{:.3g}", value) : axes.x.label(value);
+    svg.text(x, bottom + 18, label, {.size = 11, .anchor = "middle", .colour = kSoftInk});
   }
   svg.text(left + width / 2, bottom + 40, options.x_label, {.anchor = "middle"});
   svg.text(left - 54, top + kPlotHeight / 2, options.y_label, {.anchor = "middle", .rotate = -90});
@@ -165,18 +168,28 @@ void draw_series(Svg& svg, const Chart& chart, const Axes& axes, double left, do
     for_each_point({series}, [&](std::size_t, double x, double y, bool valid) {
       if (valid)
         svg.circle(place(x, y), 3, colour,
-                   fmt::format("{} {:.6g}: {:.5g}{}", chart.options.x_label, x, scale * y,
+                   fmt::format("{} {:.6g}: {:.5g}{}", chart.options.x_label,
+                               chart.options.log_x ? std::pow(10.0, x) : x, scale * y,
                                chart.options.percent ? " %" : ""));
     });
   }
 }
 
-void draw_chart(Svg& svg, const Chart& chart, double x, double y, double legend) {
+// The chart with what is to be placed along x: powers of ten where the scale is logarithmic.
+Chart placeable(Chart chart) {
+  if (!chart.options.log_x) return chart;
+  for (Series& series : chart.series)
+    for (double& x : series.x) x = std::log10(x);
+  return chart;
+}
+
+void draw_chart(Svg& svg, const Chart& given, double x, double y, double legend) {
+  const Chart chart = placeable(given);
   const double left = x + kLeft, width = kWidth - kLeft - kRight;
   svg.text(left, y + 30, chart.options.title, {.size = 15, .colour = kInk, .bold = true});
   draw_legend(svg, chart.series, left, left + width, y + kTitleHeight);
   const double top = y + kTitleHeight + legend;
-  const Axes axes = axes_of(chart.series, chart.options.percent ? 100 : 1);
+  const Axes axes = axes_of(chart.series, chart.options.percent ? 100 : 1, chart.options.log_x);
   draw_axes(svg, chart.options, axes, left, top, width);
   if (axes.empty)
     svg.text(left + width / 2, top + kPlotHeight / 2, "no data", {.anchor = "middle", .colour = kSoftInk});

@@ -18,6 +18,7 @@ struct Series {
 struct ChartOptions {
   std::string title = {}, x_label = {}, y_label = {};
   bool percent = false;  // y is a share: 0.9 is shown as 90 %
+  bool log_x = false;    // x is drawn on a logarithmic scale; points at 0 or below are left out
 };
 
 struct Chart {

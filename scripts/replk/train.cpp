@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "scripts/replk/command_line.h"
 #include "scripts/replk/kernel_report.h"
+#include "scripts/replk/lr_finder.h"
 #include "scripts/replk/memory_advice.h"
 #include "scripts/replk/profile_report.h"
 #include "scripts/replk/text.h"
@@ -121,6 +122,7 @@ int run(const TrainOptions& options, Progress& progress) {
   try {
     return options.dry_run         ? dry_run(options, progress)
            : options.overfit_batch ? overfit_batch(options, progress)
+           : options.find_lr       ? find_learning_rate(options, progress)
                                    : full_run(options, progress);
   } catch (const OutOfMemory& error) {
     progress.clear();

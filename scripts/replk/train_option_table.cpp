@@ -242,6 +242,9 @@ std::vector<Option> process_and_machine() {
                    "save pictures of the first so many batches, as the network sees them"),
       on_off("overfit_batch", &O::overfit_batch, process,
              "train on one batch until its loss is nearly 0: a quick test of everything"),
+      on_off("find_lr", &O::find_lr, process,
+             "try learning rates from 1e-7 to 10 in 161 steps and suggest one; plots the losses, saves no "
+             "weights"),
       on_off("dry_run", &O::dry_run, process, "build everything, run one step, write nothing"),
       on_off("profile", &O::profile, process, "say where the time went"),
   };

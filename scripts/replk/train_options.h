@@ -74,7 +74,7 @@ struct TrainOptions {
   std::string resume;             // a run folder
   std::string config;             // a JSON file
   std::int64_t stop_after = 0, save_batches = 0;
-  bool overfit_batch = false, dry_run = false, profile = false;
+  bool overfit_batch = false, find_lr = false, dry_run = false, profile = false;
 };
 
 /// The flags that were written on the command line, by key, with their text.

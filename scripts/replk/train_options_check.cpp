@@ -126,6 +126,9 @@ void validate(const TrainOptions& o) {
   require(o.save_every >= 1, "--save-every", "1 or more", o.save_every);
   require(o.keep >= 0, "--keep", "0 or more", o.keep);
   require(o.patience >= 0, "--patience", "0 or more", o.patience);
+  require(!o.find_lr || o.resume.empty(), "--find-lr", "a new run, without --resume,", o.resume);
+  require(!o.find_lr || !(o.dry_run || o.overfit_batch), "--find-lr",
+          "neither --dry-run nor --overfit-batch beside it", "one");
   require(o.stop_after >= 0, "--stop-after", "0 or more", o.stop_after);
   require(o.save_batches >= 0 && o.save_batches <= 1000, "--save-batches", "0 to 1000", o.save_batches);
   require_name("--optimizer", o.optimizer, {"adamw", "sgd"});

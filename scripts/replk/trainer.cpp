@@ -136,12 +136,12 @@ Tensor Trainer::normalized(const Tensor& images) const {
   return normalize_images(images, card_.mean, card_.std, activations_);
 }
 
-void Trainer::start(DeviceBatch batch) {
+void Trainer::start(DeviceBatch batch, std::optional<double> lr) {
   Step step{.number = optimizer_->steps(),
             .batch = std::move(batch),
             .parts = {},
             .norm = {},
-            .result = {.images = 0, .lr = schedule_.learning_rate(optimizer_->steps())}};
+            .result = {.images = 0, .lr = lr ? *lr : schedule_.learning_rate(optimizer_->steps())}};
   step.result.images = step.batch.host.size();
   step.parts = parts_of(step.batch);
   for (Part& part : step.parts) {
@@ -182,8 +182,8 @@ StepResult Trainer::finish() {
   return step.result;
 }
 
-StepResult Trainer::step(const Batch& batch) {
-  start(on_device(batch, model_.device()));
+StepResult Trainer::step(const Batch& batch, std::optional<double> lr) {
+  start(on_device(batch, model_.device()), lr);
   return finish();
 }
 

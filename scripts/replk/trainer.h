@@ -49,15 +49,15 @@ class Trainer {
   /// --accumulate the batch is taken in parts whose gradients are added up, weighted by their images: the
   /// same as in one piece but for rounding and batch norms, which see a part at a time.
   /// Depends on the batch, the weights, the optimizer's state and (seed, step) alone. On a GPU it returns
-  /// when everything is launched: finish tells what came of it.
-  void start(DeviceBatch batch);
+  /// when everything is launched: finish tells what came of it. `lr`: in place of the schedule's.
+  void start(DeviceBatch batch, std::optional<double> lr = {});
   /// Steps that were started and not finished.
   std::size_t in_flight() const { return in_flight_.size(); }
   /// Waits for the first of them. Throws NonFiniteError, naming the first layer or gradient that is not
   /// finite; such a step has changed neither weights nor the optimizer's buffers.
   StepResult finish();
   /// Both, for a batch on the CPU.
-  StepResult step(const Batch& batch);
+  StepResult step(const Batch& batch, std::optional<double> lr = {});
 
   Optimizer& optimizer() { return *optimizer_; }
   /// The average of the weights and of the statistics of batch norms; null without --ema.

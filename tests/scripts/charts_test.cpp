@@ -136,6 +136,22 @@ TEST_CASE("scripts/charts/percentages") {
   CHECK(svg.find(">90 %</text>") != svg.npos);
 }
 
+TEST_CASE("scripts/charts/a_logarithmic_axis") {
+  const std::string svg =
+      line_chart({.x_label = "rate", .log_x = true}, {{"a", {0.001, 0.01, 0.1, 0, -1}, {1, 2, 3, 4, 5}}});
+  CHECK(XmlCheck::problem(svg) == "");
+  for (const char* text : {">1e-3</text>", ">1e-2</text>", ">1e-1</text>", "<title>rate 0.01: 2</title>"})
+    CHECK(svg.find(text) != svg.npos);
+  CHECK(count(svg, "<title>") == 3);  // what is not above 0 is left out
+  // The middle one is in the middle.
+  const std::string even = line_chart({}, {{"a", {-3, -2, -1}, {1, 2, 3}}});
+  const auto line_of = [](const std::string& text) {
+    const auto at = text.find("<polyline");
+    return text.substr(at, text.find('>', at) - at);
+  };
+  CHECK(line_of(svg) == line_of(even));
+}
+
 TEST_CASE("scripts/charts/points_that_are_no_numbers") {
   const std::string svg = line_chart(
       {.title = "t"}, {{"a", {0, 1, 2, 3, 4}, {1, 2, kNan, 3, 4}}, {"b", {0, kInfinity}, {kInfinity, 1}}});
