@@ -23,9 +23,9 @@ class TrainRun {
 
   /// Takes over what the folder's state file says; without one starts from the beginning.
   void resume();
-  /// Runs to the last epoch, or the one of --stop-after, or until --patience is over, and returns an exit code:
-  /// all is well, or interrupted and saved. NonFiniteError, OutOfMemory and FileError say where the last good
-  /// checkpoint is.
+  /// Runs to the last epoch, or the one of --stop-after, or until --patience is over, and returns an exit
+  /// code: all is well, or interrupted and saved. NonFiniteError, OutOfMemory and FileError say where the
+  /// last good checkpoint is.
   int run();
 
  private:
