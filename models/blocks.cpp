@@ -103,21 +103,29 @@ Variable ReparamLargeKernelConv::forward(const Variable& x) {
   return small_ ? add(y, (*small_)(x), {.relu = relu_}) : y;
 }
 
+ReparamLargeKernelConv::Branches ReparamLargeKernelConv::branches() const {
+  check(!merged(), "ReparamLargeKernelConv::branches: already merged into one kernel.");
+  Branches result{.large = origin_->fused(), .small = {}};
+  // Padded with zeros all around, the small kernel is a large one, and convolution is linear in its kernel.
+  result.small.weight.assign(result.large.weight.size(), 0);
+  result.small.bias.assign(result.large.bias.size(), 0);
+  if (!small_) return result;
+  const ConvBn::Fused small = small_->fused();
+  result.small.bias = small.bias;
+  const std::int64_t margin = (kernel_ - small_kernel_) / 2;
+  for (std::int64_t c = 0; c < channels_; ++c)
+    for (std::int64_t u = 0; u < small_kernel_; ++u)
+      for (std::int64_t v = 0; v < small_kernel_; ++v)
+        result.small.weight[static_cast<std::size_t>((c * kernel_ + u + margin) * kernel_ + v + margin)] =
+            small.weight[static_cast<std::size_t>((c * small_kernel_ + u) * small_kernel_ + v)];
+  return result;
+}
+
 void ReparamLargeKernelConv::merge() {
   if (merged()) return;
-  ConvBn::Fused large = origin_->fused();
-  if (small_) {
-    // Padded with zeros all around, the small kernel is a large one, and convolution is linear in its kernel.
-    const ConvBn::Fused small = small_->fused();
-    const std::int64_t margin = (kernel_ - small_kernel_) / 2;
-    for (std::int64_t c = 0; c < channels_; ++c) {
-      for (std::int64_t u = 0; u < small_kernel_; ++u)
-        for (std::int64_t v = 0; v < small_kernel_; ++v)
-          large.weight[static_cast<std::size_t>((c * kernel_ + u + margin) * kernel_ + v + margin)] +=
-              small.weight[static_cast<std::size_t>((c * small_kernel_ + u) * small_kernel_ + v)];
-      large.bias[static_cast<std::size_t>(c)] += small.bias[static_cast<std::size_t>(c)];
-    }
-  }
+  auto [large, small] = branches();
+  for (std::size_t i = 0; i < large.weight.size(); ++i) large.weight[i] += small.weight[i];
+  for (std::size_t c = 0; c < large.bias.size(); ++c) large.bias[c] += small.bias[c];
   const DType dtype = origin_->conv().weight().data.dtype();
   remove_child("lkb_origin");
   remove_child("small_conv");

@@ -48,6 +48,14 @@ class ReparamLargeKernelConv : public Module {
   ReparamLargeKernelConv(std::int64_t channels, std::int64_t kernel, std::int64_t small_kernel, bool merged,
                          bool relu = false);
   bool merged() const { return reparam_ != nullptr; }
+  /// What merge() adds up: each branch with its batch norm multiplied in, weights (channels, K, K). The small
+  /// kernel has zeros around it, and is all zeros where there is none. Throws Error once merged.
+  struct Branches {
+    ConvBn::Fused large, small;
+  };
+  Branches branches() const;
+  std::int64_t kernel() const { return kernel_; }
+  std::int64_t small_kernel() const { return small_kernel_; }
   void merge();
 
  protected:

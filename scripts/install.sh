@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what RepLK needs from Debian's packages; does nothing where it is all there.
+# install.sh [--developer] [--browser]: installs what RepLK needs from Debian's packages; does nothing where it is all there.
 set -euo pipefail
 
 packages=(
@@ -12,8 +12,14 @@ packages=(
   catch2 libboost-context-dev        # tests, the emulated GPU
   dataset-fashion-mnist               # 70,000 images to train on
 )
-# Tools for contributors: formatting is checked with this very version.
-if [ "${1:-}" = "--developer" ]; then packages+=(clang-format-14); fi
+# Tools for contributors: formatting is checked with this very version, and a test opens reports in a browser.
+for option in "$@"; do
+  case $option in
+    --developer) packages+=(clang-format-14) ;;
+    --browser) packages+=(chromium) ;;
+    *) echo "install.sh: unknown option $option: --developer or --browser expected" >&2; exit 2 ;;
+  esac
+done
 
 missing=()
 for package in "${packages[@]}"; do

@@ -45,6 +45,7 @@ Saved in $folder:
   config.json, metrics.csv             how it was trained, and how that went
   curves.svg, confusion.svg            the same as pictures; test_images.png shows the data
 Try next:
+  build/release/bin/replk report $folder                      all of the training on one HTML page
   build/release/bin/replk train --model replknet-tiny --epochs 10     about 0.3 M parameters: more accurate, slower
   build/release/bin/replk train --resume $folder --epochs 8           go on where this run ended
   build/release/bin/replk summary replknet-31b                        the network of the paper, layer by layer

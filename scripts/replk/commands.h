@@ -13,5 +13,6 @@ CLI::App* add_reparam_command(CLI::App& app);
 CLI::App* add_data_command(CLI::App& app);
 CLI::App* add_convert_command(CLI::App& app);
 CLI::App* add_inspect_command(CLI::App& app);
+CLI::App* add_report_command(CLI::App& app);
 
 }  // namespace replk

@@ -31,34 +31,6 @@ struct EvalFlags {
   bool json = false;
 };
 
-// One class's row of the confusion matrix.
-struct ClassResult {
-  std::int64_t images = 0, right = 0;
-  std::size_t mistaken_for = 0;  // the most frequent wrong answer
-  std::int64_t mistakes = 0;     // how often
-  double accuracy() const {
-    return images > 0 ? static_cast<double>(right) / static_cast<double>(images) : std::nan("");
-  }
-};
-
-std::vector<ClassResult> by_class(const Evaluation& evaluation, std::size_t classes) {
-  std::vector<ClassResult> results(classes);
-  for (std::size_t label = 0; label < classes; ++label) {
-    ClassResult& result = results[label];
-    for (std::size_t predicted = 0; predicted < classes; ++predicted) {
-      const std::int64_t count = evaluation.confusion[label * classes + predicted];
-      result.images += count;
-      if (predicted == label)
-        result.right = count;
-      else if (count > result.mistakes) {
-        result.mistaken_for = predicted;
-        result.mistakes = count;
-      }
-    }
-  }
-  return results;
-}
-
 void print_text(const TrainedModel& trained, const Evaluation& evaluation) {
   Table numbers({{"images"}, {format_count(evaluation.images)}});
   numbers.add({"accuracy", format_percent(evaluation.accuracy)});
@@ -72,15 +44,13 @@ void print_text(const TrainedModel& trained, const Evaluation& evaluation) {
   const auto& names = trained.card.classes;
   using enum Table::Align;
   Table table({{"class"}, {"images", right}, {"accuracy", right}, {"most often taken for"}});
-  const auto results = by_class(evaluation, names.size());
+  const auto results = results_by_class(evaluation, names.size());
   for (std::size_t i = 0; i < names.size(); ++i) {
     const ClassResult& result = results[i];
     table.add({printable(names[i]), format_count(result.images), format_percent(result.accuracy(), 1),
                result.mistakes == 0 ? "-"
                                     : fmt::format("{} ({})", printable(names[result.mistaken_for]),
-                                                  format_percent(static_cast<double>(result.mistakes) /
-                                                                     static_cast<double>(result.images),
-                                                                 1))});
+                                                  format_percent(result.mistaken_share(), 1))});
   }
   fmt::print("{}", table.text());
 }
@@ -88,7 +58,7 @@ void print_text(const TrainedModel& trained, const Evaluation& evaluation) {
 void print_json(const TrainedModel& trained, const Compute& compute, const std::string& data,
                 const std::vector<std::string>& kernels, const Evaluation& evaluation) {
   Json classes = Json::array();
-  const auto results = by_class(evaluation, trained.card.classes.size());
+  const auto results = results_by_class(evaluation, trained.card.classes.size());
   for (std::size_t i = 0; i < results.size(); ++i)
     classes.push_back({{"class", trained.card.classes[i]},
                        {"images", results[i].images},
@@ -111,17 +81,12 @@ void print_json(const TrainedModel& trained, const Compute& compute, const std::
 Evaluation measure(const TrainedModel& trained, const std::shared_ptr<const Dataset>& dataset,
                    const Compute& compute, const EvalFlags& flags) {
   Progress progress;
-  const RemainingTime remaining(static_cast<double>(dataset->size()));
   try {
     return evaluate(*trained.model, dataset, trained.card,
                     {.batch_size = flags.batch_size,
                      .activations = compute.activations,
                      .workers = flags.workers,
-                     .progress = [&](std::int64_t done, std::int64_t of) {
-                       const double images = static_cast<double>(done);
-                       progress.show({fmt::format("{}/{} images", done, of), remaining.text(images),
-                                      fmt::format("{:.0f} images/s", images / remaining.elapsed())});
-                     }});
+                     .progress = count_images(progress)});
   } catch (const OutOfMemory& error) {
     progress.clear();
     const MemoryQuestion question{trained.model->config(), trained.card.height, trained.card.width,

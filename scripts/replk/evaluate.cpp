@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <deque>
 #include <utility>
 
@@ -59,6 +60,32 @@ std::int64_t count_correct(const Tensor& logits, const Tensor& labels, std::int6
   return correct;
 }
 
+double ClassResult::accuracy() const {
+  return images > 0 ? static_cast<double>(right) / static_cast<double>(images) : std::nan("");
+}
+
+double ClassResult::mistaken_share() const {
+  return images > 0 ? static_cast<double>(mistakes) / static_cast<double>(images) : std::nan("");
+}
+
+std::vector<ClassResult> results_by_class(const Evaluation& evaluation, std::size_t classes) {
+  std::vector<ClassResult> results(classes);
+  for (std::size_t label = 0; label < classes; ++label) {
+    ClassResult& result = results[label];
+    for (std::size_t predicted = 0; predicted < classes; ++predicted) {
+      const std::int64_t count = evaluation.confusion[label * classes + predicted];
+      result.images += count;
+      if (predicted == label)
+        result.right = count;
+      else if (count > result.mistakes) {
+        result.mistaken_for = predicted;
+        result.mistakes = count;
+      }
+    }
+  }
+  return results;
+}
+
 Pipeline evaluation_pipeline(const ModelCard& card) {
   Pipeline pipeline{ConvertChannels{.channels = card.channels}};
   const Filter filter = card.bicubic ? Filter::bicubic : Filter::bilinear;
@@ -97,6 +124,7 @@ Evaluation evaluate(RepLKNet& model, std::shared_ptr<const Dataset> dataset, con
             .confusion[static_cast<std::size_t>(batch.labels.data<std::int64_t>()[n] * classes + predicted)];
     }
     result.images += batch.size();
+    if (options.answered) options.answered(batch, logits);
     if (options.progress) options.progress(result.images, of);
   };
   // A GPU works on a batch while the answers to the one before are counted.

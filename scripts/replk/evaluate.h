@@ -19,6 +19,7 @@ struct EvaluateOptions {
   int workers = 1;
   std::function<void(std::int64_t done, std::int64_t of)> progress = {};  // after every batch, in images
   std::function<bool()> stop = {};  // asked before every batch: true gives up
+  std::function<void(const Batch&, const Tensor& logits)> answered = {};  // f32 (N, classes), on the CPU
 };
 
 struct Evaluation {
@@ -29,6 +30,16 @@ struct Evaluation {
   double seconds = 0, images_per_second = 0;
   bool stopped = false;  // gave up before the end: the numbers are of what was seen
 };
+
+/// One class's row of the confusion matrix.
+struct ClassResult {
+  std::int64_t images = 0, right = 0;
+  std::size_t mistaken_for = 0;  // the most frequent wrong answer
+  std::int64_t mistakes = 0;     // how often
+  double accuracy() const;       // NaN without images
+  double mistaken_share() const;
+};
+std::vector<ClassResult> results_by_class(const Evaluation& evaluation, std::size_t classes);
 
 /// How a picture becomes what the network takes: channels converted, resized (and the middle cut out, where
 /// the card keeps proportions) to the size on the card.

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   // Without a name of its own it is called what the user called it, in commands for copying too.
   CLI::App app("RepLK trains, evaluates and merges RepLKNet, the network with 31x31 kernels.");
   replk::add_train_command(app);
+  replk::add_report_command(app);
   replk::add_eval_command(app);
   replk::add_predict_command(app);
   replk::add_reparam_command(app);

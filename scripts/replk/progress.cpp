@@ -1,5 +1,6 @@
 #include "scripts/replk/progress.h"
 
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -104,5 +105,13 @@ double RemainingTime::seconds(double done) const {
 }
 
 std::string RemainingTime::text(double done) const { return "ETA " + format_duration(seconds(done)); }
+
+std::function<void(std::int64_t, std::int64_t)> count_images(Progress& progress) {
+  return [&progress, start = RemainingTime(1)](std::int64_t done, std::int64_t of) {
+    const double share = static_cast<double>(done) / static_cast<double>(of);
+    progress.show({fmt::format("{}/{} images", done, of), start.text(share),
+                   fmt::format("{:.0f} images/s", static_cast<double>(done) / start.elapsed())});
+  };
+}
 
 }  // namespace replk

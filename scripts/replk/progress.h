@@ -1,6 +1,7 @@
 // Progress: how far a long job is, on one line that is written over, or on a few plain lines.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <iosfwd>
 #include <string>
@@ -69,5 +70,9 @@ class RemainingTime {
   std::function<double()> clock_;
   double total_, first_, start_;
 };
+
+/// What to call with (done, all) images: shows "512/3000 images", the time that remains and the speed since
+/// now. `progress` must outlive it.
+std::function<void(std::int64_t, std::int64_t)> count_images(Progress& progress);
 
 }  // namespace replk

@@ -1,18 +1,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "core/error.h"
-#include "data/loader.h"
-#include "data/subset.h"
-#include "ops/normalize_images/normalize_images.h"
 #include "scripts/replk/command_line.h"
 #include "scripts/replk/commands.h"
 #include "scripts/replk/common_flags.h"
 #include "scripts/replk/compute.h"
-#include "scripts/replk/evaluate.h"
+#include "scripts/replk/merge_comparison.h"
 #include "scripts/replk/table.h"
 #include "scripts/replk/text.h"
 
@@ -28,41 +24,6 @@ struct ReparamFlags {
   ComputeFlags compute;
 };
 
-// Images to compare two networks on, normalised, in batches (C, N, H, W).
-struct Samples {
-  std::string name;
-  std::vector<Tensor> batches;
-};
-
-// As many images as take about as much time as 64 of 28x28.
-std::int64_t batch_size_for(const ModelCard& card) {
-  return std::clamp<std::int64_t>(64 * 28 * 28 / (card.height * card.width), 1, 64);
-}
-
-Samples random_images(const ModelCard& card, std::int64_t count) {
-  Samples samples{.name = "random images", .batches = {}};
-  Random random(0, stream_of("reparam"));
-  const std::int64_t batch = batch_size_for(card);
-  for (std::int64_t done = 0; done < count; done += batch) {
-    Tensor images =
-        Tensor::empty({std::min(batch, count - done), card.height, card.width, card.channels}, DType::u8);
-    for (std::int64_t i = 0; i < images.numel(); ++i)
-      images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(random.next());
-    samples.batches.push_back(normalize_images(images, card.mean, card.std));
-  }
-  return samples;
-}
-
-Samples dataset_images(std::shared_ptr<const Dataset> dataset, const ModelCard& card, std::int64_t count) {
-  Samples samples{.name = dataset->name(), .batches = {}};
-  const auto part = random_samples(dataset, std::min(count, dataset->size()), /*seed=*/0);
-  Loader loader(part, evaluation_pipeline(card), {.batch_size = batch_size_for(card)});
-  loader.start(0);
-  while (const auto batch = loader.next())
-    samples.batches.push_back(normalize_images(batch->images, card.mean, card.std));
-  return samples;
-}
-
 // Of the data set; random ones where the network's own is not on this machine.
 Samples find_samples(const ReparamFlags& flags, const ModelCard& card) {
   if (!flags.data.name.empty()) return dataset_images(flags.data.open(), card, flags.images);
@@ -75,59 +36,6 @@ Samples find_samples(const ReparamFlags& flags, const ModelCard& card) {
     return random_images(card, flags.images);
   }
   return dataset_images(dataset, card, flags.images);
-}
-
-struct Comparison {
-  double difference = 0;  // the largest of a logit, relative to the largest logit
-  std::int64_t agreeing = 0, images = 0;
-};
-
-Comparison compare(RepLKNet& before, RepLKNet& after, const Samples& samples) {
-  Comparison result;
-  double largest = 0, difference = 0;
-  for (const Tensor& batch : samples.batches) {
-    const Tensor there = batch.to(before.device());
-    const Tensor a = before(there).data().to(Device::cpu()), b = after(there).data().to(Device::cpu());
-    const std::int64_t classes = a.size(1);
-    for (std::int64_t n = 0; n < a.size(0); ++n) {
-      const float *x = a.data<float>() + n * classes, *y = b.data<float>() + n * classes;
-      for (std::int64_t k = 0; k < classes; ++k) {
-        const double gap = std::abs(static_cast<double>(x[k]) - static_cast<double>(y[k]));
-        if (std::isnan(gap) || gap > difference) difference = gap;  // no gap is larger than NaN: it stays
-        largest = std::max(largest, std::abs(static_cast<double>(x[k])));
-      }
-      result.agreeing += std::max_element(x, x + classes) - x == std::max_element(y, y + classes) - y;
-      ++result.images;
-    }
-  }
-  result.difference = difference == 0 ? 0 : difference / largest;
-  return result;
-}
-
-struct Speed {
-  double before = 0, after = 0;  // images a second
-};
-
-// Runs both in turn on one batch, so that whatever else the machine does slows both; the fastest run counts.
-Speed measure_speed(RepLKNet& before, RepLKNet& after, const Tensor& batch) {
-  constexpr double kSeconds = 1.5;
-  constexpr int kFewest = 3;
-  using Clock = std::chrono::steady_clock;
-  const auto seconds_of = [&](RepLKNet& model) {
-    const auto start = Clock::now();
-    model(batch);
-    synchronize(batch.device());
-    return std::chrono::duration<double>(Clock::now() - start).count();
-  };
-  double best_before = 1e9, best_after = 1e9, total = 0;
-  for (int run = 0; run < kFewest || total < kSeconds; ++run) {
-    const double a = seconds_of(before), b = seconds_of(after);
-    best_before = std::min(best_before, a);
-    best_after = std::min(best_after, b);
-    total += a + b;
-  }
-  const double images = static_cast<double>(batch.size(1));
-  return {images / best_before, images / best_after};
 }
 
 // What is still to be done to this network; refuses when nothing is.
@@ -145,7 +53,8 @@ void check_flags(const ReparamFlags& flags, const TrainedModel& trained) {
                          ": what was merged cannot be trained on."));
 }
 
-void print_table(const TrainedModel& trained, RepLKNet& merged, const ReparamFlags& flags, Speed speed) {
+void print_table(const TrainedModel& trained, RepLKNet& merged, const ReparamFlags& flags, double speed,
+                 double merged_speed) {
   using enum Table::Align;
   Table table({{""}, {"before", right}, {"after", right}, {"ratio", right}});
   const auto ratio = [](double before, double after) { return fmt::format("{:.2f}", after / before); };
@@ -156,8 +65,8 @@ void print_table(const TrainedModel& trained, RepLKNet& merged, const ReparamFla
              bytes_left = std::filesystem::file_size(flags.out);
   table.add({"file", format_bytes(bytes), format_bytes(bytes_left),
              ratio(static_cast<double>(bytes), static_cast<double>(bytes_left))});
-  table.add({"images/s", format_count(std::llround(speed.before)), format_count(std::llround(speed.after)),
-             ratio(speed.before, speed.after)});
+  table.add({"images/s", format_count(std::llround(speed)), format_count(std::llround(merged_speed)),
+             ratio(speed, merged_speed)});
   fmt::print("{}", table.text());
 }
 
@@ -189,9 +98,10 @@ void run_reparam(const ReparamFlags& flags) {
                     "(--limit); {} was not written.",
                     trained.path.string(), comparison.difference, flags.limit, flags.out));
 
-  const Speed speed = measure_speed(*trained.model, *merged, samples.batches.front().to(compute.device));
+  const std::vector<double> speeds =
+      measure_speed({trained.model.get(), merged.get()}, samples.batches.front().to(compute.device));
   save_checkpoint(flags.out, *merged, trained.metadata);
-  print_table(trained, *merged, flags, speed);
+  print_table(trained, *merged, flags, speeds[0], speeds[1]);
   fmt::print("(batches of {}, on {})\n\nsaved: {}\n", samples.batches.front().size(1), compute.describe(),
              flags.out);
 }

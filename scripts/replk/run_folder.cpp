@@ -13,8 +13,8 @@
 
 #include "core/error.h"
 #include "io/atomic_file.h"
-#include "scripts/replk/svg_chart.h"
 #include "scripts/replk/text.h"
+#include "scripts/replk/text_file.h"
 
 namespace replk {
 namespace {
@@ -129,6 +129,29 @@ std::vector<EpochMetrics> read_metrics_jsonl(const std::string& text, const std:
   return rows;
 }
 
+Curves curves_of(const std::vector<EpochMetrics>& rows) {
+  std::vector<Series> lines = {{"training", {}, {}}, {"validation", {}, {}}};
+  const auto averaged = [](const EpochMetrics& row) { return std::isfinite(row.val_loss_ema); };
+  if (std::any_of(rows.begin(), rows.end(), averaged))
+    lines.push_back({"validation, averaged weights", {}, {}});
+  Curves curves{.loss = lines, .accuracy = lines, .learning_rate = {{"", {}, {}}}};
+  const auto add = [](Series& series, double x, double y) {
+    series.x.push_back(x);
+    series.y.push_back(y);
+  };
+  for (const EpochMetrics& row : rows) {
+    const double epoch = static_cast<double>(row.epoch);
+    const double losses[] = {row.train_loss, row.val_loss, row.val_loss_ema};
+    const double accuracies[] = {row.train_accuracy, row.val_accuracy, row.val_accuracy_ema};
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      add(curves.loss[i], epoch, losses[i]);
+      add(curves.accuracy[i], epoch, accuracies[i]);
+    }
+    add(curves.learning_rate.front(), epoch, row.lr);
+  }
+  return curves;
+}
+
 RunFolder RunFolder::create(const std::string& out, const std::string& data, const std::string& model) {
   if (out.empty()) {
     for (int n = 1;; ++n) {
@@ -185,25 +208,18 @@ void RunFolder::write(const char* name, const std::string& text) const {
   write_file_atomically(file(name), std::string_view(text));
 }
 
+std::vector<EpochMetrics> RunFolder::read_metrics() const {
+  const fs::path path = file(kMetricsJsonl);
+  std::error_code error;
+  if (!fs::exists(path, error)) return {};
+  return read_metrics_jsonl(read_text_file(path, "metrics"), path.string());
+}
+
 void RunFolder::write_metrics(const std::string& title, const std::vector<EpochMetrics>& rows) const {
   write(kMetricsCsv, metrics_csv(rows));
   write(kMetricsJsonl, metrics_jsonl(rows));
-  std::vector<Series> loss = {{"training", {}, {}}, {"validation", {}, {}}}, accuracy = loss;
-  const auto averaged = [](const EpochMetrics& row) { return std::isfinite(row.val_loss_ema); };
-  if (std::any_of(rows.begin(), rows.end(), averaged))
-    for (auto* chart : {&loss, &accuracy}) chart->push_back({"validation, averaged weights", {}, {}});
-  for (const EpochMetrics& row : rows) {
-    const double epoch = static_cast<double>(row.epoch);
-    const double losses[] = {row.train_loss, row.val_loss, row.val_loss_ema};
-    const double accuracies[] = {row.train_accuracy, row.val_accuracy, row.val_accuracy_ema};
-    for (std::size_t i = 0; i < loss.size(); ++i) {
-      loss[i].x.push_back(epoch);
-      loss[i].y.push_back(losses[i]);
-      accuracy[i].x.push_back(epoch);
-      accuracy[i].y.push_back(accuracies[i]);
-    }
-  }
-  write(kCurvesFile, learning_curves(title, loss, accuracy));
+  const Curves curves = curves_of(rows);
+  write(kCurvesFile, learning_curves(title, curves.loss, curves.accuracy));
 }
 
 void RunFolder::write_confusion(const std::string& title, const std::vector<std::string>& classes,

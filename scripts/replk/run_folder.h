@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "scripts/replk/evaluate.h"
+#include "scripts/replk/svg_chart.h"
 
 namespace replk {
 
@@ -20,6 +21,7 @@ inline constexpr const char* kConfusionFile = "confusion.svg";
 inline constexpr const char* kLastFile = "last.safetensors";
 inline constexpr const char* kBestFile = "best.safetensors";
 inline constexpr const char* kBestEmaFile = "best_ema.safetensors";
+inline constexpr const char* kReportFile = "report.html";
 inline constexpr const char* kStateFile = "last.optimizer.safetensors";
 
 /// One row of the metrics. Without validation, or an average of the weights, those numbers are NaN: empty in
@@ -40,6 +42,13 @@ std::string metrics_csv(const std::vector<EpochMetrics>& rows);
 std::string metrics_jsonl(const std::vector<EpochMetrics>& rows);
 /// Reads what metrics_jsonl wrote. Throws FileError naming `source` and the line.
 std::vector<EpochMetrics> read_metrics_jsonl(const std::string& text, const std::string& source);
+
+/// The lines of a run: training, validation and, where there were any, averaged weights; with no point for a
+/// number that is NaN.
+struct Curves {
+  std::vector<Series> loss, accuracy, learning_rate;
+};
+Curves curves_of(const std::vector<EpochMetrics>& rows);
 
 /// The folder of one run. Every file in it is replaced as a whole or not at all.
 class RunFolder {
@@ -62,6 +71,8 @@ class RunFolder {
   /// Removes the files of all epochs but these. Throws FileError for one that cannot be removed.
   void remove_epoch_files_except(const std::vector<std::int64_t>& epochs) const;
   void write(const char* name, const std::string& text) const;
+  /// The rows of metrics.jsonl; none where there is no such file. Throws FileError for one that is broken.
+  std::vector<EpochMetrics> read_metrics() const;
   /// metrics.csv, metrics.jsonl and curves.svg.
   void write_metrics(const std::string& title, const std::vector<EpochMetrics>& rows) const;
   /// confusion.svg

@@ -32,6 +32,11 @@ std::size_t character_length(std::string_view text, std::size_t i) {
   return length;
 }
 
+std::string paint(std::string_view fill, double opacity) {
+  return opacity >= 1 ? fmt::format("fill=\"{}\"", fill)
+                      : fmt::format("fill=\"{}\" fill-opacity=\"{:.3g}\"", fill, opacity);
+}
+
 }  // namespace
 
 std::string xml_escape(std::string_view text) {
@@ -58,13 +63,15 @@ std::string xml_escape(std::string_view text) {
   return escaped;
 }
 
-Svg::Svg(double width, double height) {
+Svg::Svg(double width, double height, std::string_view label) {
+  const std::string spoken =
+      label.empty() ? "" : fmt::format(" role=\"img\" aria-label=\"{}\"", xml_escape(label));
   body_ = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.6g}\" height=\"{1:.6g}\" viewBox=\"0 0 {0:.6g} "
       "{1:.6g}\" font-family=\"system-ui, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', "
-      "sans-serif\">\n",
-      width, height);
-  rect(0, 0, width, height, "#ffffff");
+      "sans-serif\"{2}>\n",
+      width, height, spoken);
+  rect(0, 0, width, height, svg_colours::kPaper.light);
 }
 
 void Svg::element(std::string_view start, std::string_view title) {
@@ -76,10 +83,10 @@ void Svg::element(std::string_view start, std::string_view title) {
   body_ += fmt::format("<{}><title>{}</title></{}>\n", start, xml_escape(title), name);
 }
 
-void Svg::rect(double x, double y, double width, double height, std::string_view fill,
-               std::string_view title) {
-  element(fmt::format("rect x=\"{:.6g}\" y=\"{:.6g}\" width=\"{:.6g}\" height=\"{:.6g}\" fill=\"{}\"", x, y,
-                      width, height, fill),
+void Svg::rect(double x, double y, double width, double height, std::string_view fill, std::string_view title,
+               double opacity) {
+  element(fmt::format("rect x=\"{:.6g}\" y=\"{:.6g}\" width=\"{:.6g}\" height=\"{:.6g}\" {}", x, y, width,
+                      height, paint(fill, opacity)),
           title);
 }
 
@@ -100,9 +107,9 @@ void Svg::polyline(const std::vector<Point>& points, std::string_view colour, do
           "");
 }
 
-void Svg::circle(Point centre, double radius, std::string_view fill, std::string_view title) {
-  element(fmt::format("circle cx=\"{:.6g}\" cy=\"{:.6g}\" r=\"{:.6g}\" fill=\"{}\"", centre.x, centre.y,
-                      radius, fill),
+void Svg::circle(Point centre, double radius, std::string_view fill, std::string_view title, double opacity) {
+  element(fmt::format("circle cx=\"{:.6g}\" cy=\"{:.6g}\" r=\"{:.6g}\" {}", centre.x, centre.y, radius,
+                      paint(fill, opacity)),
           title);
 }
 

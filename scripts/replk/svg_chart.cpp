@@ -6,20 +6,25 @@
 #include <cmath>
 
 #include "scripts/replk/svg.h"
+#include "scripts/replk/text.h"
 
 namespace replk {
 namespace {
 
-constexpr double kWidth = 600, kPlotHeight = 280;  // of one chart
+constexpr double kPlotHeight = 280;  // of one chart
 constexpr double kLeft = 72, kRight = 24, kBottom = 56;
 constexpr double kTitleHeight = 44, kLegendRow = 20;
-constexpr double kLargest = 1e300;  // beyond it differences overflow
-constexpr std::size_t kMostMarkers = 60;
-constexpr const char* kInk = "#111827";
-constexpr const char* kSoftInk = "#6b7280";
-constexpr const char* kGrid = "#e5e7eb";
-constexpr const char* kColours[] = {"#2563eb", "#ea580c", "#16a34a", "#9333ea",
-                                    "#db2777", "#0891b2", "#ca8a04"};
+constexpr double kLargest = 1e300;        // beyond it differences overflow
+constexpr std::size_t kMostMarkers = 60;  // of longer lines only what is under the mouse
+constexpr std::size_t kMostTitles = 1000;
+constexpr const char* kInk = svg_colours::kInk.light;
+constexpr const char* kSoftInk = svg_colours::kSoftInk.light;
+constexpr const char* kGrid = svg_colours::kGrid.light;
+constexpr const char* kAxis = svg_colours::kAxis.light;
+
+const char* line_colour(std::size_t series) {
+  return svg_colours::kLines[series % std::size(svg_colours::kLines)].light;
+}
 
 bool usable(double value) { return std::isfinite(value) && std::abs(value) <= kLargest; }
 
@@ -107,7 +112,7 @@ double draw_legend(Svg& svg, const std::vector<Series>& series, double left, dou
       y += kLegendRow;
     }
     any = true;
-    svg.line({x, y + 6}, {x + kSwatch, y + 6}, kColours[s % std::size(kColours)], 3);
+    svg.line({x, y + 6}, {x + kSwatch, y + 6}, line_colour(s), 3);
     svg.text(x + kSwatch + 6, y + 10, series[s].name, {.size = kSize});
     x += width + kGap;
   }
@@ -115,9 +120,9 @@ double draw_legend(Svg& svg, const std::vector<Series>& series, double left, dou
 }
 
 // How many rows draw_legend takes, for the height of the picture.
-double legend_height(const std::vector<Series>& series) {
+double legend_height(const Chart& chart) {
   Svg scratch(1, 1);
-  return draw_legend(scratch, series, kLeft, kWidth - kRight, 0);
+  return draw_legend(scratch, chart.series, kLeft, chart.options.width - kRight, 0);
 }
 
 void draw_axes(Svg& svg, const ChartOptions& options, const Axes& axes, double left, double top,
@@ -131,11 +136,11 @@ void draw_axes(Svg& svg, const ChartOptions& options, const Axes& axes, double l
       svg.text(left - 8, y + 4, axes.y.label(value) + unit,
                {.size = 11, .anchor = "end", .colour = kSoftInk});
   }
-  svg.line({left, bottom}, {left + width, bottom}, "#9ca3af");
+  svg.line({left, bottom}, {left + width, bottom}, kAxis);
   for (const double value : axes.x.ticks()) {
     if (axes.empty) break;
     const double x = left + axes.x.place(value) * width;
-    svg.line({x, bottom}, {x, bottom + 4}, "#9ca3af");
+    svg.line({x, bottom}, {x, bottom + 4}, kAxis);
     const std::string label = options.log_x ? fmt::format("1e{:.3g}", value) : axes.x.label(value);
     svg.text(x, bottom + 18, label, {.size = 11, .anchor = "middle", .colour = kSoftInk});
   }
@@ -150,7 +155,7 @@ void draw_series(Svg& svg, const Chart& chart, const Axes& axes, double left, do
   };
   for (std::size_t s = 0; s < chart.series.size(); ++s) {
     const Series& series = chart.series[s];
-    const char* colour = kColours[s % std::size(kColours)];
+    const char* colour = line_colour(s);
     std::vector<Svg::Point> run;
     const auto end_run = [&] {
       if (run.size() > 1) svg.polyline(run, colour);
@@ -164,13 +169,15 @@ void draw_series(Svg& svg, const Chart& chart, const Axes& axes, double left, do
         end_run();
     });
     end_run();
-    if (series.x.size() > kMostMarkers) continue;
+    if (series.x.size() > kMostTitles) continue;
+    const bool marked = series.x.size() <= kMostMarkers;
     for_each_point({series}, [&](std::size_t, double x, double y, bool valid) {
       if (valid)
-        svg.circle(place(x, y), 3, colour,
+        svg.circle(place(x, y), marked ? 3 : 5, colour,
                    fmt::format("{} {:.6g}: {:.5g}{}", chart.options.x_label,
                                chart.options.log_x ? std::pow(10.0, x) : x, scale * y,
-                               chart.options.percent ? " %" : ""));
+                               chart.options.percent ? " %" : ""),
+                   marked ? 1 : 0);
     });
   }
 }
@@ -185,7 +192,7 @@ Chart placeable(Chart chart) {
 
 void draw_chart(Svg& svg, const Chart& given, double x, double y, double legend) {
   const Chart chart = placeable(given);
-  const double left = x + kLeft, width = kWidth - kLeft - kRight;
+  const double left = x + kLeft, width = chart.options.width - kLeft - kRight;
   svg.text(left, y + 30, chart.options.title, {.size = 15, .colour = kInk, .bold = true});
   draw_legend(svg, chart.series, left, left + width, y + kTitleHeight);
   const double top = y + kTitleHeight + legend;
@@ -196,17 +203,36 @@ void draw_chart(Svg& svg, const Chart& given, double x, double y, double legend)
   draw_series(svg, chart, axes, left, top, width);
 }
 
+// "Chart of loss over epoch: training, validation"
+std::string spoken(const std::string& title, const std::vector<Chart>& charts) {
+  std::string text = title;
+  for (const Chart& chart : charts) {
+    std::vector<std::string> names;
+    for (const Series& series : chart.series) names.push_back(series.name);
+    std::erase(names, "");
+    text += fmt::format("{}{} over {}{}{}", text.empty() ? "" : "; ", chart.options.title,
+                        chart.options.x_label, names.empty() ? "" : ": ", join(names));
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string line_charts(const std::string& title, const std::vector<Chart>& charts) {
   const double heading = title.empty() ? 0 : 40;
-  double legend = 0;
-  for (const Chart& chart : charts) legend = std::max(legend, legend_height(chart.series));
-  const double width = kWidth * static_cast<double>(std::max<std::size_t>(1, charts.size()));
-  Svg svg(width, heading + kTitleHeight + legend + kPlotHeight + kBottom);
+  double legend = 0, width = 0;
+  for (const Chart& chart : charts) {
+    legend = std::max(legend, legend_height(chart));
+    width += chart.options.width;
+  }
+  Svg svg(charts.empty() ? ChartOptions().width : width,
+          heading + kTitleHeight + legend + kPlotHeight + kBottom, spoken(title, charts));
   if (!title.empty()) svg.text(kLeft, 36, title, {.size = 19, .colour = kInk, .bold = true});
-  for (std::size_t i = 0; i < charts.size(); ++i)
-    draw_chart(svg, charts[i], kWidth * static_cast<double>(i), heading, legend);
+  double x = 0;
+  for (const Chart& chart : charts) {
+    draw_chart(svg, chart, x, heading, legend);
+    x += chart.options.width;
+  }
   return svg.finish();
 }
 

@@ -19,6 +19,7 @@ struct ChartOptions {
   std::string title = {}, x_label = {}, y_label = {};
   bool percent = false;  // y is a share: 0.9 is shown as 90 %
   bool log_x = false;    // x is drawn on a logarithmic scale; points at 0 or below are left out
+  double width = 600;    // pixels
 };
 
 struct Chart {
@@ -26,7 +27,8 @@ struct Chart {
   std::vector<Series> series;
 };
 
-/// One chart: axes with round numbers, a legend, and a value under the mouse for each point of a short line.
+/// One chart: axes with round numbers, a legend, and a value under the mouse for each point of a line that is
+/// not very long.
 /// Without any points the axes say "no data".
 std::string line_chart(const ChartOptions& options, const std::vector<Series>& series);
 

@@ -11,18 +11,13 @@
 namespace replk {
 namespace {
 
-constexpr const char* kInk = "#111827";
-constexpr const char* kSoftInk = "#6b7280";
+constexpr const char* kInk = svg_colours::kInk.light;
+constexpr const char* kSoftInk = svg_colours::kSoftInk.light;
+constexpr const char* kGrid = svg_colours::kGrid.light;
 constexpr std::size_t kLongestName = 24;
 constexpr double kTitleHeight = 76;     // title, and a line below it
 constexpr double kSmallestLabel = 9;    // cells smaller than this have no names beside them
 constexpr double kSmallestNumber = 24;  // nor numbers inside
-
-// White at 0, `full` (red, green, blue) at 1.
-std::string shade(double share, const int (&full)[3]) {
-  const auto mix = [&](int c) { return static_cast<int>(std::lround(255 + (c - 255) * share)); };
-  return fmt::format("#{:02x}{:02x}{:02x}", mix(full[0]), mix(full[1]), mix(full[2]));
-}
 
 class Matrix {
  public:
@@ -44,7 +39,8 @@ class Matrix {
 
   std::string draw(const std::string& title) const {
     const double side = cell_ * static_cast<double>(n_);
-    Svg svg(std::max(left_ + side + right_, 480.0), top_ + side + 28);
+    Svg svg(std::max(left_ + side + right_, 480.0), top_ + side + 28,
+            fmt::format("Confusion matrix, {}: {}", title, subtitle()));
     svg.text(24, 36, title, {.size = 19, .colour = kInk, .bold = true});
     svg.text(24, 58, subtitle(), {.size = 13, .colour = kSoftInk});
     for (std::size_t row = 0; row < n_; ++row) {
@@ -55,8 +51,8 @@ class Matrix {
     for (std::size_t i = 0; i <= n_; ++i) {
       if (cell_ < kSmallestLabel && i != 0 && i != n_) continue;
       const double at = cell_ * static_cast<double>(i);
-      svg.line({left_, top_ + at}, {left_ + side, top_ + at}, "#e5e7eb");
-      svg.line({left_ + at, top_}, {left_ + at, top_ + side}, "#e5e7eb");
+      svg.line({left_, top_ + at}, {left_ + side, top_ + at}, kGrid);
+      svg.line({left_ + at, top_}, {left_ + at, top_ + side}, kGrid);
     }
     svg.text(24, top_ + side / 2, "true class", {.size = 13, .anchor = "middle", .rotate = -90});
     svg.text(left_ + side / 2, top_ + side + 20, "predicted class", {.size = 13, .anchor = "middle"});
@@ -88,13 +84,15 @@ class Matrix {
 
   void draw_cell(Svg& svg, std::size_t row, std::size_t column) const {
     if (count(row, column) == 0) return;
-    constexpr int kRight[] = {29, 99, 196}, kWrong[] = {220, 80, 20};
+    constexpr const char *kRight = "#1d63c4", *kWrong = "#dc5014";
     // The root makes rare mistakes visible.
     const double depth = row == column ? share(row, column) : std::sqrt(share(row, column));
     const double x = left_ + cell_ * static_cast<double>(column), y = top_ + cell_ * static_cast<double>(row);
-    svg.rect(x, y, cell_, cell_, shade(depth, row == column ? kRight : kWrong),
+    // Opacity, so that a dark page shines through where a white one does.
+    svg.rect(x, y, cell_, cell_, row == column ? kRight : kWrong,
              fmt::format("{} taken for {}: {} ({})", names_[row], names_[column],
-                         format_count(count(row, column)), format_percent(share(row, column))));
+                         format_count(count(row, column)), format_percent(share(row, column))),
+             depth);
     if (cell_ < kSmallestNumber) return;
     const std::string number = std::to_string(count(row, column));
     const double size = std::min(font_, cell_ / (0.65 * static_cast<double>(number.size())));

@@ -44,21 +44,6 @@ std::string caption_of(const std::string& name, const Shape& shape) {
   return str(replk ? str("S", stage, " B", block) : name.substr(0, 6), " ", shape[2], "x", shape[3]);
 }
 
-Image draw_kernel(const double* weights, std::int64_t height, std::int64_t width, double largest,
-                  std::int64_t side) {
-  Image image = Image::filled(side, side, 3);
-  for (std::int64_t y = 0; y < side; ++y)
-    for (std::int64_t x = 0; x < side; ++x) {
-      const double weight = weights[y * height / side * width + x * width / side];
-      const double share = largest > 0 && std::isfinite(weight) ? std::clamp(weight / largest, -1.0, 1.0) : 0;
-      const auto faded = static_cast<std::uint8_t>(std::lround(255 * (1 - std::abs(share))));
-      image.at(y, x, 0) = share < 0 ? faded : 255;
-      image.at(y, x, 1) = faded;
-      image.at(y, x, 2) = share > 0 ? faded : 255;
-    }
-  return image;
-}
-
 }  // namespace
 
 TensorStatistics statistics_of(const Tensor& tensor) {
@@ -116,6 +101,21 @@ TensorDifferences compare_tensors(const NamedTensors& first, const NamedTensors&
   std::stable_sort(result.values.begin(), result.values.end(),
                    [](const auto& a, const auto& b) { return a.largest > b.largest; });
   return result;
+}
+
+Image draw_kernel(const double* weights, std::int64_t height, std::int64_t width, double largest,
+                  std::int64_t side) {
+  Image image = Image::filled(side, side, 3);
+  for (std::int64_t y = 0; y < side; ++y)
+    for (std::int64_t x = 0; x < side; ++x) {
+      const double weight = weights[y * height / side * width + x * width / side];
+      const double share = largest > 0 && std::isfinite(weight) ? std::clamp(weight / largest, -1.0, 1.0) : 0;
+      const auto faded = static_cast<std::uint8_t>(std::lround(255 * (1 - std::abs(share))));
+      image.at(y, x, 0) = share < 0 ? faded : 255;
+      image.at(y, x, 1) = faded;
+      image.at(y, x, 2) = share > 0 ? faded : 255;
+    }
+  return image;
 }
 
 Image kernel_picture(const NamedTensors& tensors, std::int64_t smallest, std::int64_t columns) {

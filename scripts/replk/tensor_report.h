@@ -41,6 +41,11 @@ struct TensorDifferences {
 };
 TensorDifferences compare_tensors(const NamedTensors& first, const NamedTensors& second);
 
+/// One kernel of height x width weights as a picture of side x side pixels: blue is negative, white 0, red
+/// positive, full colour `largest` and beyond.
+Image draw_kernel(const double* weights, std::int64_t height, std::int64_t width, double largest,
+                  std::int64_t side);
+
 /// Depth-wise kernels of at least `smallest` pixels a side: a row for each layer (those of a network's stages
 /// in their order), `columns` of its channels evenly spread. Blue is negative, white 0, red positive, full
 /// colour the layer's largest weight. Throws Error when there are no such kernels.

@@ -29,5 +29,7 @@ std::string cut_text(std::string_view text, std::size_t columns);
 std::string printable(std::string_view text);
 /// "a, b, c"
 std::string join(const std::vector<std::string>& items, std::string_view separator = ", ");
+/// `word` as a shell takes it for one word: quoted where it must be.
+std::string shell_word(const std::string& word);
 
 }  // namespace replk

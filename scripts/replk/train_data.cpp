@@ -11,7 +11,6 @@
 #include "data/open_dataset.h"
 #include "data/rand_augment.h"
 #include "data/statistics.h"
-#include "data/subset.h"
 #include "scripts/replk/evaluate.h"
 
 namespace replk {
@@ -159,20 +158,24 @@ BatchTransform make_mixing(const TrainOptions& options, const ModelCard& card) {
 
 }  // namespace
 
+TrainValidation open_train_images(const TrainOptions& options) {
+  TrainValidation parts{.train = open_dataset(options.data, Split::train, options.data_root),
+                        .validation = nullptr};
+  if (has_validation_folder(options.data))
+    parts.validation = open_dataset(options.data, Split::validation, options.data_root);
+  else if (const auto count = validation_size(options.val_split, parts.train->size()); count > 0)
+    parts = split_validation(parts.train, count, static_cast<std::uint64_t>(options.seed));
+  return {.train = at_most(parts.train, options.limit, options.seed),
+          .validation = at_most(parts.validation, options.limit, options.seed)};
+}
+
 TrainData open_train_data(const TrainOptions& options) {
   TrainData data;
-  data.train = open_dataset(options.data, Split::train, options.data_root);
-  if (has_validation_folder(options.data)) {
-    data.validation = open_dataset(options.data, Split::validation, options.data_root);
-  } else if (const auto count = validation_size(options.val_split, data.train->size()); count > 0) {
-    auto parts = split_validation(data.train, count, static_cast<std::uint64_t>(options.seed));
-    data.train = parts.train;
-    data.validation = parts.validation;
-  }
+  TrainValidation parts = open_train_images(options);
+  data.train = std::move(parts.train);
+  data.validation = std::move(parts.validation);
   if (options.patience > 0 && !data.validation)
     throw UsageError("--patience: validation images expected, got none. Hint: a --val-split above 0.");
-  data.train = at_most(data.train, options.limit, options.seed);
-  data.validation = at_most(data.validation, options.limit, options.seed);
   if (!options.finetune.empty() && options.resume.empty())
     data.pretrained = read_pretrained(options.finetune);
   data.card = make_card(options, data.pretrained, *data.train);

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "data/loader.h"
+#include "data/subset.h"
 #include "scripts/replk/checkpoint.h"
 #include "scripts/replk/finetune.h"
 #include "scripts/replk/train_options.h"
@@ -19,6 +20,9 @@ struct TrainData {
   ModelCard card;
   std::optional<Pretrained> pretrained;  // what --finetune names, unless the run is resumed
 };
+
+/// The images of a run for training and for validation (null without), as open_train_data splits them.
+TrainValidation open_train_images(const TrainOptions& options);
 
 /// Opens the data set and takes validation images out of the training part (unless it is an image folder with
 /// a part for validation of its own); --limit then shortens both. Mean and standard deviation are those of

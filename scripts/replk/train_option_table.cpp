@@ -2,6 +2,8 @@
 
 #include <sstream>
 
+#include "scripts/replk/text.h"
+
 namespace replk {
 namespace {
 
@@ -258,6 +260,16 @@ std::vector<Option> make_options() {
 }
 
 }  // namespace
+
+std::string flag_text(const Json& value) {
+  if (value.is_null()) return "";
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) return value.dump();
+  if (value.empty()) return "none";
+  std::vector<std::string> items;
+  for (const Json& item : value) items.push_back(flag_text(item));
+  return join(items, ",");
+}
 
 const std::vector<TrainOption>& train_option_table() {
   static const std::vector<Option> kOptions = make_options();

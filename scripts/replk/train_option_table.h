@@ -33,6 +33,9 @@ struct TrainOption {
   }
 };
 
+/// A value as it is written after a flag: "0.9,0.95", "none"; empty for null.
+std::string flag_text(const TrainOption::Json& value);
+
 /// All options, in the order in which --help lists them.
 const std::vector<TrainOption>& train_option_table();
 

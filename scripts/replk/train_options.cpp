@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "core/error.h"
 #include "core/nearest_name.h"
 #include "scripts/replk/run_folder.h"
+#include "scripts/replk/text_file.h"
 #include "scripts/replk/train_option_table.h"
 
 namespace replk {
@@ -29,12 +28,8 @@ void set(TrainOptions& target, const TrainOption& option, const Json& value, con
   }
 }
 
-std::string read_text(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) throw FileError(str(path.string(), ": a JSON file of options expected, it cannot be read."));
-  return text.str();
+void read_options_file(TrainOptions& target, const std::filesystem::path& path) {
+  read_train_options(target, read_text_file(path, "a JSON file of options"), path.string() + ": ");
 }
 
 }  // namespace
@@ -51,10 +46,7 @@ void add_train_flags(CLI::App& command, GivenFlags& given) {
         option.flag(), [&given, &option](const std::string& value) { given[option.key] = value; },
         option.help);
     flag->type_name(option.kind)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    const Json value = option.write(defaults);
-    std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
-    if (value.is_array()) std::erase_if(shown, [](char c) { return c == '[' || c == ']' || c == '"'; });
-    if (!value.is_null() && !shown.empty()) flag->default_str(shown);
+    if (const std::string usual = flag_text(option.write(defaults)); !usual.empty()) flag->default_str(usual);
   }
 }
 
@@ -75,6 +67,12 @@ void read_train_options(TrainOptions& target, const std::string& json, const std
   }
 }
 
+TrainOptions read_run_options(const std::filesystem::path& run) {
+  TrainOptions result;
+  read_options_file(result, RunFolder::open(run).file(kConfigFile));
+  return result;
+}
+
 std::string to_json(const TrainOptions& source) {
   Json object;
   for (const TrainOption& option : train_option_table())
@@ -86,10 +84,9 @@ TrainOptions resolve_train_options(const GivenFlags& given) {
   TrainOptions result;
   const bool resuming = given.contains("resume");
   if (resuming) {
-    const auto path = RunFolder::open(given.at("resume")).file(kConfigFile);
-    read_train_options(result, read_text(path), path.string() + ": ");
+    result = read_run_options(given.at("resume"));
   } else if (given.contains("config")) {
-    read_train_options(result, read_text(given.at("config")), given.at("config") + ": ");
+    read_options_file(result, given.at("config"));
   }
   for (const TrainOption& option : train_option_table()) {
     const auto found = given.find(option.key);

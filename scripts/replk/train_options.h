@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -90,6 +91,9 @@ TrainOptions resolve_train_options(const GivenFlags& given);
 
 /// Sets the options in a JSON object. `source` stands before errors: "fast.json: ".
 void read_train_options(TrainOptions& options, const std::string& json, const std::string& source);
+/// The options that a run folder was made with; they may be out of range. Throws FileError where there is no
+/// run, UsageError for a configuration that is not one.
+TrainOptions read_run_options(const std::filesystem::path& run);
 /// The configuration of a run as an indented JSON object, which --config takes.
 std::string to_json(const TrainOptions& options);
 /// What lr and min_lr are multiplied by: the size of the batches over lr_base_size, or 1 without that.

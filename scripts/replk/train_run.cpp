@@ -22,15 +22,6 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// What a shell takes as one word.
-std::string shell_word(const std::string& word) {
-  const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+:@%,=";
-  if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
-}
-
 // Exchanges weights and their average for the length of a scope.
 class AveragedWeights {
  public:
@@ -299,6 +290,8 @@ void TrainRun::report_end() {
     progress_.print(fmt::format(
         "best {} accuracy of averaged weights {}: {}", parts_.data.validation ? "validation" : "training",
         format_percent(state_.best_ema_accuracy), folder_.file(kBestEmaFile).string()));
+  progress_.print("all of it on one page: " + shell_word(parts_.options.program) + " report " +
+                  shell_word(folder_.path().string()));
   if (state_.epoch >= parts_.options.epochs) return;
   if (out_of_patience())
     progress_.print(fmt::format(

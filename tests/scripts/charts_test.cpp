@@ -6,86 +6,14 @@
 #include "core/error.h"
 #include "scripts/replk/svg.h"
 #include "scripts/replk/svg_chart.h"
+#include "tests/scripts/xml_check.h"
 #include "tests/support/catch.h"
 
 namespace replk {
 namespace {
 
-// A strict reader for the XML that we write: elements, quoted attributes, text, the named and numbered
-// entities. Returns what is wrong, or "" for a well-formed document with one root.
-class XmlCheck {
- public:
-  static std::string problem(const std::string& xml) {
-    XmlCheck reader(xml);
-    try {
-      reader.element();
-      while (reader.at_ < xml.size())
-        reader.expect(std::string_view(" \n\t").find(reader.next()) != xml.npos, "end");
-      return "";
-    } catch (const std::runtime_error& error) {
-      return error.what();
-    }
-  }
-
- private:
-  explicit XmlCheck(const std::string& xml) : xml_(xml) {}
-
-  void expect(bool condition, const std::string& what) const {
-    if (!condition) throw std::runtime_error(what + " expected at byte " + std::to_string(at_));
-  }
-  char next() {
-    expect(at_ < xml_.size(), "more");
-    return xml_[at_++];
-  }
-  bool follows(std::string_view text) {
-    if (xml_.compare(at_, text.size(), text) != 0) return false;
-    at_ += text.size();
-    return true;
-  }
-  std::string name() {
-    const std::size_t start = at_;
-    while (at_ < xml_.size() && (std::isalnum(static_cast<unsigned char>(xml_[at_])) || xml_[at_] == '-'))
-      ++at_;
-    expect(at_ > start, "name");
-    return xml_.substr(start, at_ - start);
-  }
-  void character(char quote) {
-    const auto c = static_cast<unsigned char>(next());
-    expect(c >= 0x20 || c == '\n' || c == '\t', "printable character");
-    expect(c != '<' && c != static_cast<unsigned char>(quote), "text");
-    if (c != '&') return;
-    const bool known =
-        follows("amp;") || follows("lt;") || follows("gt;") || follows("quot;") || follows("#39;");
-    expect(known, "entity");
-  }
-  void element() {
-    expect(follows("<"), "element");
-    const std::string tag = name();
-    while (follows(" ")) {
-      name();
-      expect(follows("=\""), "attribute");
-      while (!follows("\"")) character('"');
-    }
-    if (follows("/>")) return;
-    expect(follows(">"), "end of the tag");
-    while (!follows("</")) {
-      if (xml_[at_] == '<')
-        element();
-      else
-        character(0);
-    }
-    expect(name() == tag && follows(">"), "end of " + tag);
-  }
-
-  const std::string& xml_;
-  std::size_t at_ = 0;
-};
-
-std::size_t count(const std::string& text, const std::string& part) {
-  std::size_t found = 0;
-  for (std::size_t at = text.find(part); at != text.npos; at = text.find(part, at + part.size())) ++found;
-  return found;
-}
+using test::count;
+using test::XmlCheck;
 
 const double kNan = std::nan("");
 const double kInfinity = std::numeric_limits<double>::infinity();
@@ -128,6 +56,33 @@ TEST_CASE("scripts/charts/lines_and_legend") {
     CHECK(svg.find(tick) != svg.npos);
   CHECK(svg.find(">1.5</text>") != svg.npos);  // of the loss
   CHECK(count(svg, ">1.5</text>") == 1);
+}
+
+TEST_CASE("scripts/charts/long_lines_have_values_but_no_markers") {
+  const auto chart = [](std::size_t points, double width) {
+    Series series{"a", {}, {}};
+    for (std::size_t i = 0; i < points; ++i) {
+      series.x.push_back(static_cast<double>(i));
+      series.y.push_back(1);
+    }
+    return line_chart({.title = "t", .x_label = "epoch", .width = width}, {series});
+  };
+  CHECK(count(chart(60, 600), "<circle") == 60);
+  CHECK(count(chart(60, 600), "fill-opacity") == 0);
+  const std::string longer = chart(61, 440);
+  CHECK(XmlCheck::problem(longer) == "");
+  CHECK(count(longer, "<title>epoch ") == 61);
+  CHECK(count(longer, " fill-opacity=\"0\"><title>epoch ") == 61);  // only under the mouse
+  CHECK(count(chart(1001, 600), "<circle") == 0);
+  CHECK(longer.find("width=\"440\"") != longer.npos);
+}
+
+TEST_CASE("scripts/charts/are_described_in_words") {
+  const std::string svg =
+      line_chart({.title = "a \"b\"", .x_label = "epoch"}, {{"<c>", {1}, {2}}, {"d", {1}, {2}}});
+  CHECK(svg.find("role=\"img\" aria-label=\"a &quot;b&quot; over epoch: &lt;c&gt;, d\"") != svg.npos);
+  const std::string matrix = confusion_matrix("t", {"x", "y"}, std::vector<std::int64_t>{3, 1, 0, 4});
+  CHECK(matrix.find("role=\"img\" aria-label=\"Confusion matrix, t: 7 of 8 right: 87.50 %\"") != matrix.npos);
 }
 
 TEST_CASE("scripts/charts/percentages") {
@@ -205,8 +160,10 @@ TEST_CASE("scripts/charts/confusion_matrix") {
   CHECK(svg.find("<title>cat taken for &lt;dog&gt;: 2 (20.00 %)</title>") != svg.npos);
   CHECK(svg.find(">80.0 %</text>") != svg.npos);
   CHECK(svg.find(">75.0 %</text>") != svg.npos);
-  CHECK(count(svg, "<title>") == 4);   // cells that are not zero
-  CHECK(svg.find("nan") == svg.npos);  // the class without samples has no share
+  CHECK(count(svg, "<title>") == 4);                 // cells that are not zero
+  CHECK(count(svg, "fill-opacity=\"0.8\"") == 1);    // 8 of 10
+  CHECK(count(svg, "fill-opacity=\"0.447\"") == 1);  // the root of 2 of 10
+  CHECK(svg.find("nan") == svg.npos);                // the class without samples has no share
 
   CHECK(XmlCheck::problem(confusion_matrix("none", {}, {})) == "");
   CHECK(confusion_matrix("none", {}, {}).find("no samples") != std::string::npos);

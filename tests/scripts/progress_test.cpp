@@ -111,6 +111,14 @@ TEST_CASE("scripts/progress/remaining_time") {
   CHECK(remaining.seconds(100) == Approx(0));
 }
 
+TEST_CASE("scripts/progress/counting_images") {
+  Screen screen;
+  Progress progress(screen.options(true));
+  const auto count = count_images(progress);
+  count(512, 3000);
+  CHECK(screen.take().starts_with(kErase + std::string("512/3000 images  ETA ")));
+}
+
 TEST_CASE("scripts/text/durations") {
   CHECK(format_duration(0) == "0.0s");
   CHECK(format_duration(9.94) == "9.9s");
