@@ -3,6 +3,7 @@
 
     python scripts/bench/compare_pytorch.py build/bin/bench_cases [--threads 2] [--only depthwise,network]
     python scripts/bench/compare_pytorch.py build/bin/bench_cases --device cuda --precision bf16
+    python scripts/bench/compare_pytorch.py build/bin/bench_cases --device cuda --only table1   # of the paper
 
 Every case is run by RepLK, by PyTorch in its default format (NCHW) and by PyTorch in channels-last, in turn,
 round after round; the tables hold medians. "ratio" is the better PyTorch time over RepLK's. Needs the PyPI
@@ -117,6 +118,10 @@ def formats(make, device):
     return [timed(make(f), device) for f in (torch.contiguous_format, torch.channels_last)]
 
 
+def element_bytes(options):
+    return 2 if options.precision == "bf16" else 4
+
+
 def random_like(options, *shape, memory=torch.contiguous_format):
     """A random tensor where and in what the options say."""
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
@@ -136,8 +141,9 @@ def header(cells, extra=""):
     print("|" + "---|" * (len(names) + extra.count("|")))
 
 
-def depthwise(replk, options, peak):
-    header(["C x HxW", "K", "stride", "batch", "pass", "kernel"], " GFLOP/s | of peak |")
+def depthwise(replk, options, limits):
+    peak, copy = limits
+    header(["C x HxW", "K", "stride", "batch", "pass", "kernel"], " GFLOP/s | of peak | copy ms |")
     shapes = [(c, s, k, 1) for c, s, k in STAGES]
     shapes += [(c, s, k, 1) for k in SMALL_KERNELS for c, s, _ in STAGES if (s, k) != (7, 13)]
     shapes += [(c, 2 * s, 3, 2) for c, s, _ in STAGES]
@@ -152,10 +158,29 @@ def depthwise(replk, options, peak):
 
             times = interleaved([ours] + formats(make, options.device))
             rate = 2 * c * n * (taps_inside(s, k) / stride) ** 2 / times[0] / 1e6
-            row([f"{c} x {s}x{s}", k, stride, n, which, chosen], times, f" {rate:.0f} | {rate / peak:.0%} |")
+            floor = element_bytes(options) * c * n * s * s * (1 + 1 / stride ** 2) / copy / 1e6
+            row([f"{c} x {s}x{s}", k, stride, n, which, chosen], times,
+                f" {rate:.0f} | {rate / peak:.0%} | {floor:.3g} |")
 
 
-def pointwise(replk, options, peak):
+def table1(replk, options, _):
+    """The setting of the paper's Table 1: 24 depth-wise layers on 64 x 384 x R x R, forward."""
+    layers, channels, batch = 24, 384, 64
+    header(["R", "K", "kernel"])
+    for r in (16, 32, 64):
+        for k in (3, 5, 7, 9, 13, 17, 21, 27, 29, 31):
+            chosen, ours = replk.case(f"depthwise forward {channels} {batch} {r} {r} {k} 1 {options.kernel}")
+
+            def make(f, r=r, k=k):
+                x = random_like(options, batch, channels, r, r, memory=f)
+                w = random_like(options, channels, 1, k, k, memory=f)
+                return convolution(x, w, 1, k // 2, channels, "forward")
+
+            row([r, k, chosen], [layers * t for t in interleaved([ours] + formats(make, options.device))])
+
+
+def pointwise(replk, options, limits):
+    peak, _ = limits
     header(["in -> out, HxW", "batch", "pass"], " GFLOP/s | of peak |")
     ratios = {which: [] for which in PASSES}
     for cin, cout, s in POINTWISE:
@@ -260,8 +285,9 @@ def main():
     peak, copy = (float(word) for word in replk.ask("peak").split())
     print(f"{machine(options)}, {options.threads} threads, {options.precision}, PyTorch {torch.__version__}, "
           f"{time.strftime('%Y-%m-%d')}; measured peak {peak:.0f} GFLOP/s, copy {copy:.1f} GB/s")
+    sections = {"depthwise": depthwise, "pointwise": pointwise, "network": network, "table1": table1}
     for name in options.only.split(","):
-        {"depthwise": depthwise, "pointwise": pointwise, "network": network}[name](replk, options, peak)
+        sections[name](replk, options, (peak, copy))
 
 
 if __name__ == "__main__":
