@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/error.h"
+
 namespace replk {
 namespace {
 
@@ -48,6 +50,14 @@ std::string nearest_name(std::string_view word, std::span<const std::string> can
       std::min_element(candidates.begin(), candidates.end(),
                        [&](const std::string& a, const std::string& b) { return distance(a) < distance(b); });
   return nearest == candidates.end() ? std::string() : *nearest;
+}
+
+void require_name(std::string_view flag, const std::string& name, std::span<const std::string> known) {
+  if (std::find(known.begin(), known.end(), name) != known.end()) return;
+  std::string choice = known[0];
+  for (std::size_t i = 1; i < known.size(); ++i) choice += (i + 1 < known.size() ? ", " : " or ") + known[i];
+  throw UsageError(str(flag, ": ", choice, " expected, got '", name, "'. Did you mean '",
+                       nearest_name(name, known), "'?"));
 }
 
 }  // namespace replk

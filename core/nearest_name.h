@@ -16,4 +16,8 @@ std::int64_t edit_distance(std::string_view a, std::string_view b);
 /// one edit away. Ties go to the first; empty when there are no candidates.
 std::string nearest_name(std::string_view word, std::span<const std::string> candidates);
 
+/// Throws UsageError where `name` is none of the two or more `known`: "--device: auto, cpu or cuda expected,
+/// got 'gpu'. Did you mean 'cpu'?"
+void require_name(std::string_view flag, const std::string& name, std::span<const std::string> known);
+
 }  // namespace replk

@@ -1,4 +1,5 @@
 #include "core/cuda/elementwise.cuh"
+#include "core/cuda/grad_target.cuh"
 #include "core/cuda/reduce.cuh"
 #include "ops/batch_norm2d/batch_norm2d.h"
 #include "ops/primitives/activation.cuh"
@@ -173,11 +174,6 @@ void normalise(const BatchNorm2dGeometry& g, const Channels<Accumulator<T>>& cha
     const Normalise<Function, T> f{channels, x.data<T>(), y.data<T>()};
     rowwise("batch_norm2d", g.channels, g.columns, f, aligned(f.x, f.y));
   });
-}
-
-template <class A>
-Target<A> optional_target(GradTarget& target) {
-  return {target.tensor.defined() ? target.tensor.data<A>() : nullptr, target.accumulate};
 }
 
 }  // namespace

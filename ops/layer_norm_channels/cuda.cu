@@ -1,3 +1,4 @@
+#include "core/cuda/grad_target.cuh"
 #include "core/cuda/launch.cuh"
 #include "core/cuda/reduce.cuh"
 #include "ops/layer_norm_channels/layer_norm_channels.h"
@@ -82,11 +83,6 @@ struct ParameterGradients {
     if (dbias.data) dbias.put(c, sum[1]);
   }
 };
-
-template <class A>
-Target<A> optional_target(GradTarget& target) {
-  return {target.tensor.defined() ? target.tensor.data<A>() : nullptr, target.accumulate};
-}
 
 }  // namespace
 

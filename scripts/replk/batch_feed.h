@@ -17,6 +17,8 @@ struct DeviceBatch {
 };
 /// Copies them there (on the CPU nothing is copied).
 DeviceBatch on_device(Batch batch, Device device);
+/// Batches that may be computed while the next one is prepared: a GPU works by itself.
+inline std::size_t most_in_flight(Device device) { return device.is_cpu() ? 0 : 1; }
 
 /// On a GPU the next batch travels while the device works on this one. To be used from one thread; the loader
 /// must have been started and outlive it.

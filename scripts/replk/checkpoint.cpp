@@ -147,14 +147,13 @@ InferredConfig foreign_config(const std::string& file, const std::map<std::strin
 }
 
 Checkpoint read_foreign(const std::filesystem::path& path, WeightsFile file, const ForeignOptions& options) {
-  PublishedWeights published = with_published_names(std::move(file.tensors));
+  file = with_published_names(std::move(file));
   Checkpoint checkpoint{.path = path,
                         .config = {},
-                        .weights = std::move(published.tensors),
+                        .weights = std::move(file.tensors),
                         .metadata = {},
                         .notes = std::move(file.notes),
                         .foreign = true};
-  checkpoint.notes.insert(checkpoint.notes.end(), published.notes.begin(), published.notes.end());
   InferredConfig inferred = foreign_config(path.string(), checkpoint.weights, options);
   checkpoint.config = std::move(inferred.config);
   checkpoint.preset = std::move(inferred.preset);

@@ -14,11 +14,9 @@ namespace replk {
 
 Split split_named(const std::string& name) {
   static const std::array<std::string, 3> kNames = {"train", "validation", "test"};
-  if (name == "train") return Split::train;
-  if (name == "validation" || name == "val") return Split::validation;
-  if (name == "test") return Split::test;
-  throw UsageError(str("--split: train, validation or test expected, got '", name, "'. Did you mean '",
-                       nearest_name(name, kNames), "'?"));
+  if (name == "val") return Split::validation;
+  require_name("--split", name, kNames);
+  return name == "train" ? Split::train : name == "test" ? Split::test : Split::validation;
 }
 
 std::shared_ptr<const Dataset> DataFlags::open(const std::string& otherwise) const {

@@ -1,8 +1,6 @@
 #include "scripts/replk/compute.h"
 
-#include <algorithm>
 #include <array>
-#include <span>
 
 #include "core/error.h"
 #include "core/nearest_name.h"
@@ -14,12 +12,6 @@ namespace {
 
 const std::array<std::string, 3> kDevices = {"auto", "cpu", "cuda"};
 const std::array<std::string, 3> kPrecisions = {"fp32", "tf32", "bf16"};
-
-void require_name(const char* flag, const std::string& name, std::span<const std::string> known) {
-  if (std::find(known.begin(), known.end(), name) != known.end()) return;
-  throw UsageError(str(flag, ": ", known[0], ", ", known[1], " or ", known[2], " expected, got '", name,
-                       "'. Did you mean '", nearest_name(name, known), "'?"));
-}
 
 }  // namespace
 

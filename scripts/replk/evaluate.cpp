@@ -127,8 +127,6 @@ Evaluation evaluate(RepLKNet& model, std::shared_ptr<const Dataset> dataset, con
     if (options.answered) options.answered(batch, logits);
     if (options.progress) options.progress(result.images, of);
   };
-  // A GPU works on a batch while the answers to the one before are counted.
-  const std::size_t most_in_flight = device.is_cpu() ? 0 : 1;
   std::deque<Answers> in_flight;
   const auto start = std::chrono::steady_clock::now();
   loader.start(0);
@@ -145,7 +143,7 @@ Evaluation evaluate(RepLKNet& model, std::shared_ptr<const Dataset> dataset, con
       const Tensor loss = cross_entropy(logits, batch->labels).data();
       in_flight.push_back({std::move(*batch), Download(logits), Download(loss)});
     }
-    while (in_flight.size() > (batch ? most_in_flight : 0)) {
+    while (in_flight.size() > (batch ? most_in_flight(device) : 0)) {
       count(in_flight.front());
       in_flight.pop_front();
     }

@@ -5,18 +5,15 @@
 #include <utility>
 
 #include "core/error.h"
-#include "models/published_weights.h"
 #include "scripts/replk/weights_file.h"
 
 namespace replk {
 
 Pretrained read_pretrained(const std::string& file_or_run) {
   Pretrained result{.path = find_checkpoint(file_or_run), .weights = {}, .card = {}, .notes = {}};
-  WeightsFile file = read_weights(result.path);
-  PublishedWeights published = with_published_names(std::move(file.tensors));
-  result.weights = std::move(published.tensors);
+  WeightsFile file = with_published_names(read_weights(result.path));
+  result.weights = std::move(file.tensors);
   result.notes = std::move(file.notes);
-  result.notes.insert(result.notes.end(), published.notes.begin(), published.notes.end());
   if (const auto card = file.metadata.find("card"); card != file.metadata.end())
     result.card = card_from_json(card->second, result.path.string());
   return result;

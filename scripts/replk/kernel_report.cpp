@@ -143,8 +143,8 @@ DepthwiseKernel depthwise_kernel_named(const std::string& name) {
     if (name == name_of(kernel)) return kernel;
     names.push_back(name_of(kernel));
   }
-  throw UsageError(str("--depthwise-kernel: automatic, fft, direct, naive or tensor_core expected, got '",
-                       name, "'. Did you mean '", nearest_name(name, names), "'?"));
+  require_name("--depthwise-kernel", name, names);
+  return automatic;
 }
 
 CLI::Option* add_depthwise_kernel_flag(CLI::App& command) {

@@ -95,8 +95,6 @@ bool TrainRun::out_of_patience() const {
 // The steps of an epoch, from where it stands. False when interrupted.
 bool TrainRun::train_epoch() {
   Trainer& trainer = parts_.trainer;
-  // A GPU works on a step while the next one is prepared.
-  const std::size_t most_in_flight = parts_.compute.device.is_cpu() ? 0 : 1;
   parts_.loader.start(state_.epoch, state_.batch);
   BatchFeed feed(parts_.loader, parts_.compute.device);
   const double start = now();
@@ -119,7 +117,7 @@ bool TrainRun::train_epoch() {
     if (!batch) break;
     save_picture(batch->host);
     trainer.start(std::move(*batch));
-    finish_down_to(most_in_flight);
+    finish_down_to(most_in_flight(parts_.compute.device));
   }
   finish_down_to(0);
   return !interrupt_.requested();

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "io/pytorch_file.h"
 #include "io/safetensors.h"
+#include "models/published_weights.h"
 
 namespace replk {
 
@@ -27,6 +28,13 @@ WeightsFile read_weights(const std::filesystem::path& path, const std::string& e
           .tensors = std::move(file.tensors),
           .metadata = std::move(file.metadata),
           .notes = {}};
+}
+
+WeightsFile with_published_names(WeightsFile file) {
+  PublishedWeights published = with_published_names(std::move(file.tensors));
+  file.tensors = std::move(published.tensors);
+  file.notes.insert(file.notes.end(), published.notes.begin(), published.notes.end());
+  return file;
 }
 
 }  // namespace replk

@@ -23,4 +23,7 @@ struct WeightsFile {
 /// read_pytorch). Throws FileError; UsageError for an entry of a safetensors file.
 WeightsFile read_weights(const std::filesystem::path& path, const std::string& entry = "");
 
+/// The same under the names of the published model (models/published_weights.h), with a note for each change.
+WeightsFile with_published_names(WeightsFile file);
+
 }  // namespace replk
