@@ -70,7 +70,7 @@ TEST_CASE("scripts/killed/disk full") {
   REQUIRE(run_replk(fixture.train("whole", epochs)).code == 0);
   REQUIRE(run_replk(fixture.train("run", {"--epochs", "2", "--stop-after", "1"})).code == 0);
   const auto run = fixture.run("run");
-  auto before = contents(run);
+  const auto before = contents(run);
   const std::string command =
       std::string("ulimit -f 16; exec ") + REPLK_BINARY + " train --resume " + run.string();
   const Outcome outcome = Process({"bash", "-c", command}).wait();
@@ -80,7 +80,7 @@ TEST_CASE("scripts/killed/disk full") {
   for (const char* part : {".safetensors: writing", "File too large", "ulimit -f", "is untouched",
                            "The last good checkpoint is", "train --resume"})
     CHECK(contains(outcome.err, part));
-  CHECK(contents(run) == before);
+  for (const auto& [file, bytes] : before) CHECK(read_text(file) == bytes);  // beside a new file of events
   REQUIRE(run_replk({"train", "--resume", run}).code == 0);
   check_same_weights(run, fixture.run("whole"));
 }
