@@ -27,16 +27,17 @@ struct Statistics {
   using Sum = Moments<A>;
   static constexpr int kLanes = kVectorLanes<T>;
   const T* x;
-  double columns, eps, momentum;
+  std::int64_t columns;
+  double eps, momentum;
   A *mean, *inverse_std;
   A *running_mean, *running_var;  // or none
 
   __device__ A of_row(std::int64_t c) const {
-    constexpr int kFirst = 8;
-    const T* row = x + c * static_cast<std::int64_t>(columns);
-    const int count = columns < kFirst ? static_cast<int>(columns) : kFirst;
+    constexpr int kSome = 8;
+    if (columns == 0) return 0;
+    const std::int64_t count = columns < kSome ? columns : kSome, step = columns / count;
     A pivot = 0;
-    for (int i = 0; i < count; ++i) pivot += widen(row[i]);
+    for (int i = 0; i < count; ++i) pivot += widen(x[c * columns + i * step]);
     return pivot / static_cast<A>(count);
   }
   template <int n>
@@ -49,15 +50,15 @@ struct Statistics {
     }
   }
   __device__ void finish(std::int64_t c, const Sum& sum) const {
-    const double first = sum.first, shift = first / columns;
-    const double center = of_row(c) + shift;
-    const double squares = fmax(sum.second - first * shift, 0.0);  // rounding must not leave it below 0
+    const double first = sum.first, shift = first / static_cast<double>(columns);
+    const double center = of_row(c) + shift, rest = sum.second - first * shift;
+    const double squares = rest < 0 ? 0 : rest;  // rounding must not leave it below 0; NaN stays
     mean[c] = static_cast<A>(center);
-    inverse_std[c] = static_cast<A>(1 / sqrt(squares / columns + eps));
+    inverse_std[c] = static_cast<A>(1 / sqrt(squares / static_cast<double>(columns) + eps));
     if (!running_mean) return;
     running_mean[c] = static_cast<A>((1 - momentum) * double{running_mean[c]} + momentum * center);
-    running_var[c] =
-        static_cast<A>((1 - momentum) * double{running_var[c]} + momentum * (squares / (columns - 1)));
+    running_var[c] = static_cast<A>((1 - momentum) * double{running_var[c]} +
+                                    momentum * (squares / static_cast<double>(columns - 1)));
   }
 };
 
@@ -186,7 +187,7 @@ void batch_norm2d_forward_training(const BatchNorm2dGeometry& g, const Tensor& x
     using A = Accumulator<T>;
     const bool move = params.update_statistics;
     const Statistics<T> statistics{x.data<T>(),
-                                   static_cast<double>(g.columns),
+                                   g.columns,
                                    params.eps,
                                    params.momentum,
                                    mean.data<A>(),

@@ -57,6 +57,7 @@ bool depthwise_kernel_applies(DepthwiseKernel kernel, const DepthwiseConv2dGeome
 }
 
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
+  if (g.channels == 0 || g.batch == 0) return DepthwiseKernel::naive;  // nothing to do
   if (g.forced != DepthwiseKernel::automatic) return g.forced;
   const DepthwiseKernel preferred = default_kernel;
   if (preferred != DepthwiseKernel::automatic && depthwise_kernel_applies(preferred, g)) return preferred;

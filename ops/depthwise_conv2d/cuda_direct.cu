@@ -185,9 +185,9 @@ template <class T>
 struct DirectWeightArgs {
   DirectPlan plan;
   const T *x, *dy;
-  int chunks;      // of a channel: planes that a block brings in together
-  int shares;      // blocks of a channel
-  float* partial;  // [share][channel][tap]
+  std::int64_t chunks;  // of a channel: planes that a block brings in together
+  int shares;           // blocks of a channel
+  float* partial;       // [share][channel][tap]
   std::int64_t channels;
 };
 
@@ -199,10 +199,10 @@ __global__ void __launch_bounds__(DirectPlan::kThreads) weigh_direct(const Direc
   const std::int64_t channel = blockIdx.x / args.shares;
   const int share = static_cast<int>(blockIdx.x % args.shares);
   Sums<float, K* K> sums = Sums<float, K * K>::zero();
-  for (int chunk = args.chunks * share / args.shares; chunk < args.chunks * (share + 1) / args.shares;
-       ++chunk) {
-    const int first = chunk / p.parts * p.planes_at_once;
-    const Span span(p, channel * p.batch + first, p.batch - first, chunk % p.parts, A());
+  const std::int64_t end = args.chunks * (share + 1) / args.shares;
+  for (std::int64_t chunk = args.chunks * share / args.shares; chunk < end; ++chunk) {
+    const std::int64_t first = chunk / p.parts * p.planes_at_once;
+    const Span span(p, channel * p.batch + first, p.batch - first, static_cast<int>(chunk % p.parts), A());
     char* const shared = dynamic_shared();
     T* const x = shared_like(shared, args.x + span.in_begin(p));
     T* const dy = shared_like(shared + p.in_bytes, args.dy + span.out_begin(p));
@@ -310,7 +310,7 @@ void weigh(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy, 
   const T *x_data = x.data<T>(), *dy_data = dy.data<T>();
   const bool pairs = in_pairs(g, x_data, dy_data);
   const DirectPlan plan(g, DepthwisePass::backward_weight, sizeof(T), pairs);
-  const int chunks = static_cast<int>(ceil_div(g.batch, plan.planes_at_once)) * plan.parts;
+  const std::int64_t chunks = ceil_div(g.batch, plan.planes_at_once) * plan.parts;
   const int shares = static_cast<int>(std::min<std::int64_t>(ceil_div(kBlocks, g.channels), chunks));
   WeightParts parts(shares, dweight);
   const DirectWeightArgs<T> args{plan, x_data, dy_data, chunks, shares, parts.data(), g.channels};

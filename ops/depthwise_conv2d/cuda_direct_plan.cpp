@@ -6,7 +6,7 @@ namespace replk::cuda {
 namespace {
 
 constexpr int kSharedGoal = 52 * 1024;   // four blocks to a multiprocessor of sm_90, three to one of sm_80
-constexpr int kSharedMost = 160 * 1024;  // of a block
+constexpr int kSharedMost = 156 * 1024;  // of a block, beside what it sums its weight gradient in
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 int round_up(int a, int b) { return ceil_div(a, b) * b; }
@@ -73,14 +73,15 @@ void DirectPlan::count_bytes(int element_bytes) {
 }
 
 bool direct_applies(const DepthwiseConv2dGeometry& g, DType dtype) {
+  if (g.channels == 0 || g.batch == 0) return false;
   if (dtype != DType::f32 && dtype != DType::bf16) return false;
   const std::int64_t k = g.kernel.h, s = g.stride.h;
   if ((k != 3 && k != 5 && k != 7) || (s != 1 && s != 2)) return false;
   if (g.kernel != Extent2d(k) || g.stride != Extent2d(s) || g.padding != Extent2d(k / 2) ||
       g.dilation != Extent2d(1))
     return false;
-  constexpr std::int64_t kMost = 1 << 14;  // keeps places within a block in 32 bits
-  if (g.batch > INT32_MAX || g.input.h > kMost || g.input.w > kMost) return false;
+  constexpr std::int64_t kMost = 1 << 14, kMostImages = 1 << 24;  // keep places within a block in 32 bits
+  if (g.batch > kMostImages || g.input.h > kMost || g.input.w > kMost) return false;
   using enum DepthwisePass;
   for (const DepthwisePass pass : {forward, backward_input, backward_weight})
     for (const bool pairs : {false, true})

@@ -139,9 +139,11 @@ int WeightPlan::shared_bytes(int rows, int columns) const {
 bool tensor_core_applies(const DepthwiseConv2dGeometry& g, DType dtype) {
   if (g.stride != Extent2d(1) || g.dilation != Extent2d(1)) return false;
   if (dtype != DType::f32 && dtype != DType::bf16 && dtype != DType::f16) return false;
-  constexpr std::int64_t kMost = 1 << 24;  // keeps sizes in 32 bits
-  for (const std::int64_t size : {g.channels, g.batch, g.input.h, g.input.w, g.output.h, g.output.w})
-    if (size > kMost) return false;
+  if (g.channels == 0 || g.batch == 0) return false;
+  constexpr std::int64_t kMost = 1 << 24, kMostSide = 1 << 16;  // keep sizes in 32 bits
+  if (g.channels > kMost || g.batch > kMost) return false;
+  for (const std::int64_t side : {g.input.h, g.input.w, g.output.h, g.output.w})
+    if (side > kMostSide) return false;
   constexpr std::int64_t kLargest = 65;  // kernel whose weight gradient fits in registers
   if (g.kernel.h > kLargest || g.kernel.w > kLargest || g.padding.h > kMost || g.padding.w > 512)
     return false;

@@ -358,6 +358,7 @@ WholeArgs<T> whole_args(const WholeMaps& maps) {
   WholeArgs<T> args{maps, 1, 0, nullptr, nullptr, nullptr, {}};
   args.warps_per_channel = static_cast<int>(ceil_div(maps.out_pixels(), kPixelTiles * 8));
   args.channels_at_once = std::clamp(kWarps / args.warps_per_channel, 1, maps.channels);
+  while (args.channels_at_once > 1 && args.shared_bytes() > kSharedMost) --args.channels_at_once;
   return args;
 }
 

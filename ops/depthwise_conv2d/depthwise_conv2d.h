@@ -6,7 +6,7 @@
 
 namespace replk {
 
-/// Which kernel runs: naive on every device, direct and fft on the CPU, tensor_core on a GPU. `automatic`
+/// Which kernel runs: naive and direct on every device, fft on the CPU, tensor_core on a GPU. `automatic`
 /// asks choose_depthwise_kernel; the others force one, and a call that it cannot do is an Error.
 enum class DepthwiseKernel { automatic, naive, direct, fft, tensor_core };
 
@@ -106,7 +106,7 @@ void depthwise_conv2d_backward_fft(const DepthwiseConv2dGeometry& g, const Tenso
 namespace cuda {
 
 /// The kernel that runs on a GPU: the forced one; or the default one where it applies; or else the first that
-/// applies of direct, tensor_core and naive.
+/// applies of direct, tensor_core and naive (7x7 in bf16 on maps 29 to 56 wide: of the last two).
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType dtype);
 
 // As on the CPU; f32, f64, and bf16 and f16 with bias, dweight and dbias in f32.

@@ -57,7 +57,7 @@ std::string to_json(const ModelCard& card) {
               {"bicubic", card.bicubic},
               {"mean", card.mean},
               {"std", card.std}}
-      .dump();
+      .dump(-1, ' ', false, Json::error_handler_t::replace);  // a class name need not be UTF-8
 }
 
 ModelCard card_from_json(const std::string& text, const std::string& source) {

@@ -122,7 +122,7 @@ std::string sweep_csv(const LrSweep& sweep) {
 }
 
 std::string sweep_chart(const std::string& title, const LrSweep& sweep,
-                        const std::optional<LrSuggestion>& suggestion) {
+                        const std::optional<LrSuggestion>& suggestion, double scale) {
   std::vector<Series> series = {{"loss", sweep.lr, sweep.loss},
                                 {"smoothed", sweep.lr, smoothed_losses(sweep.loss)}};
   const double limit = sweep.lr.empty() ? 0 : kShown * series[1].y.front();
@@ -134,7 +134,7 @@ std::string sweep_chart(const std::string& title, const LrSweep& sweep,
       high = std::fmax(high, y);
     }
   const auto mark = [&](const std::string& name, double lr) {
-    series.push_back({fmt::format("{}: {:.2g}", name, lr), {lr, lr}, {low, high}});
+    series.push_back({fmt::format("{}: --lr {:.2g}", name, lr / scale), {lr, lr}, {low, high}});
   };
   if (suggestion) mark("falls fastest", suggestion->steepest);
   if (suggestion) mark("a tenth of the lowest", suggestion->tenth_of_minimum);
@@ -156,7 +156,8 @@ int find_learning_rate(TrainOptions options, Progress& progress) {
   progress.print(report(sweep, suggestion, learning_rate_scale(options)));
   const RunFolder folder = RunFolder::create(options.out, options.data, options.model + "-lr");
   folder.write(kSweepCsv, sweep_csv(sweep));
-  folder.write(kSweepChart, sweep_chart(options.model + " on " + parts.data.card.dataset, sweep, suggestion));
+  folder.write(kSweepChart, sweep_chart(options.model + " on " + parts.data.card.dataset, sweep, suggestion,
+                                        learning_rate_scale(options)));
   progress.print(fmt::format("written: {}, {}", folder.file(kSweepChart).string(), kSweepCsv));
   return suggestion ? kExitOk : kExitNo;
 }

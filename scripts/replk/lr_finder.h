@@ -33,9 +33,9 @@ std::optional<LrSuggestion> suggest_learning_rate(const LrSweep& sweep);
 /// "step,lr,loss,smoothed_loss" and a line for each step.
 std::string sweep_csv(const LrSweep& sweep);
 /// The losses over the rate on a logarithmic axis, and the suggestions. What lies above twice the first
-/// smoothed loss is left out.
+/// smoothed loss is left out. `scale`: --lr times this is the rate (--lr-base-size).
 std::string sweep_chart(const std::string& title, const LrSweep& sweep,
-                        const std::optional<LrSuggestion>& suggestion);
+                        const std::optional<LrSuggestion>& suggestion, double scale = 1);
 
 /// Trains from the options' first weights with the rates of swept_learning_rate until the loss diverges,
 /// prints the suggestions as values of --lr and writes lr_finder.csv and lr_finder.svg into a new run folder

@@ -151,7 +151,9 @@ std::string training_memory_advice(const MemoryQuestion& question, const TrainOp
   for (const MemorySetting& setting : settings_that_fit(question, options, capacity))
     fitting.push_back(fmt::format("{} ({}: {})", setting.flags, format_mib(setting.bytes), setting.note));
   if (fitting.empty()) return text + " No batch or image size of this network fits: take a smaller --model.";
-  return text + " What fits: " + join(fitting, "; or ") + ".";
+  const char* what =
+      options.resume.empty() ? " What fits: " : " This run keeps its settings; what fits in a new one: ";
+  return text + what + join(fitting, "; or ") + ".";
 }
 
 std::string inference_memory_advice(const MemoryQuestion& question, std::int64_t batch_size,

@@ -66,14 +66,18 @@ std::string inference_table(const InferenceMemory& memory) {
 
 std::string memory_report(const MemoryQuestion& question, const TrainOptions& options) {
   const RepLKNetConfig& config = question.config;
-  const TrainingMemory training = estimate_training(question, options);
   std::string where = str(question.device.is_cpu() ? "the CPU" : "a GPU", ", ", options.precision);
   if (options.accumulate > 1) where += fmt::format(", in {} parts", options.accumulate);
   if (config.use_checkpoint) where += ", with checkpointing";
-  return fmt::format("\nMemory for batches of {} images of {}x{}x{} on {}:\n\n{}\n{}\n{}\n{}",
-                     options.batch_size, question.height, question.width, config.in_channels, where,
-                     training_table(training, options), layers_table(training), run_table(training, options),
-                     inference_table(estimate_inference(question, options.batch_size)));
+  std::string text =
+      fmt::format("\nMemory for batches of {} images of {}x{}x{} on {}:\n\n", options.batch_size,
+                  question.height, question.width, config.in_channels, where);
+  if (!config.small_kernel_merged && !config.batch_norm_folded) {  // what is merged is not trained any more
+    const TrainingMemory training = estimate_training(question, options);
+    text += fmt::format("{}\n{}\n{}\n", training_table(training, options), layers_table(training),
+                        run_table(training, options));
+  }
+  return text + inference_table(estimate_inference(question, options.batch_size));
 }
 
 }  // namespace replk

@@ -15,6 +15,8 @@ void run_report(const ReportFlags& flags, const std::string& program) {
       flags.out.empty() ? std::filesystem::path(flags.run) / kReportFile : std::filesystem::path(flags.out);
   // Told before minutes of work.
   std::error_code error;
+  if (std::filesystem::is_directory(path, error))
+    throw UsageError(str("--out: ", path.string(), " is a folder, a file expected."));
   if (path.has_parent_path() && !flags.out.empty() &&
       !std::filesystem::is_directory(path.parent_path(), error))
     throw UsageError(str("--out: ", path.parent_path().string(), " is no folder: make it first."));

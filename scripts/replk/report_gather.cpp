@@ -46,7 +46,8 @@ std::shared_ptr<const Dataset> open_part(const ReportFlags& flags, Split part, T
 }
 
 Part<std::shared_ptr<const Dataset>> dataset_of(const ReportFlags& flags, Split part,
-                                                const TrainOptions& options, const ModelCard& card) {
+                                                const TrainOptions& options, const ModelCard& card,
+                                                Progress& progress) {
   const bool named = !flags.data.name.empty() || !flags.data.root.empty();
   try {
     if (auto dataset = open_part(flags, part, options, card))
@@ -56,6 +57,7 @@ Part<std::shared_ptr<const Dataset>> dataset_of(const ReportFlags& flags, Split 
                 "This run kept no images for validation (val_split 0): --split train or test shows others."};
   } catch (const Error& error) {
     if (named) throw;
+    progress.clear();
     fmt::print(stderr, "replk: note: the report goes without images: {}\n", error.what());
     return {.value = {},
             .missing =
@@ -139,7 +141,7 @@ Report gather_report(const ReportFlags& flags, const std::string& program, Progr
                           .card = trained.card,
                           .parameters = trained.model->parameter_count(),
                           .kernels = draw_kernels(*merged)};
-  const auto dataset = dataset_of(flags, part, report.options, trained.card);
+  const auto dataset = dataset_of(flags, part, report.options, trained.card, progress);
   report.answered.missing = dataset.missing;
   if (dataset.value) report.answered.value = answer(trained, *dataset.value, part, flags, compute, progress);
   if (trained.config.batch_norm_folded) {

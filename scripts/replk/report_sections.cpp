@@ -1,4 +1,5 @@
 #include "scripts/replk/report_sections.h"
+#include "scripts/replk/best_epochs.h"
 
 #include <fmt/format.h>
 
@@ -238,10 +239,12 @@ std::string commands_section(const Report& report) {
   const std::int64_t done =
       report.metrics.value && !report.metrics.value->empty() ? report.metrics.value->back().epoch : 0;
   const bool more = done < report.options.epochs;
+  const bool stopped_early = done > 0 && report.options.patience > 0 &&
+                             epochs_without_gain(*report.metrics.value) >= report.options.patience;
   return paragraph("Repeat this run in a folder of its own:") + command(train_command(report.options)) +
          paragraph("The same from its configuration:") + command(program + " train --config " + config) +
          paragraph(more ? "Go on where it stands:" : "Go on for as many epochs again:") +
-         command(program + " train --resume " + folder +
+         command(program + " train --resume " + folder + (stopped_early ? " --patience 0" : "") +
                  (more ? "" : fmt::format(" --epochs {}", 2 * report.options.epochs))) +
          paragraph("Write this page again:") + command(program + " report " + folder);
 }

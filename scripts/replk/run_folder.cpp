@@ -172,9 +172,11 @@ void RunFolder::require_free(const std::string& out) {
   if (out.empty() || !fs::exists(out, error)) return;
   if (!fs::is_directory(out, error)) throw UsageError(str("--out: ", out, " is a file, a folder expected."));
   replk::remove_leftovers(out);  // of a run that was killed as it began
-  if (!fs::is_empty(out, error))
-    throw UsageError(str("--out: ", out, " exists already. Continue that run with --resume ", out,
-                         ", or choose another name."));
+  if (fs::is_empty(out, error)) return;
+  const bool run = fs::exists(fs::path(out) / kConfigFile, error);
+  throw UsageError(str("--out: ", out, " exists already. ",
+                       run ? str("Continue that run with --resume ", out, ", or choose") : "Choose",
+                       " another name."));
 }
 
 RunFolder RunFolder::open(const fs::path& path) {

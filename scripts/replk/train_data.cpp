@@ -174,7 +174,7 @@ TrainData open_train_data(const TrainOptions& options) {
   TrainValidation parts = open_train_images(options);
   data.train = std::move(parts.train);
   data.validation = std::move(parts.validation);
-  if (options.patience > 0 && !data.validation)
+  if (options.patience > 0 && !options.find_lr && !data.validation)
     throw UsageError("--patience: validation images expected, got none. Hint: a --val-split above 0.");
   if (!options.finetune.empty() && options.resume.empty())
     data.pretrained = read_pretrained(options.finetune);

@@ -7,15 +7,23 @@
 #include "data/rand_augment.h"
 #include "scripts/replk/compute.h"
 #include "scripts/replk/kernel_report.h"
+#include "scripts/replk/train_option_table.h"
 #include "scripts/replk/train_options.h"
 
 namespace replk {
 namespace {
 
-void require_name(const char* flag, const std::string& name, const std::vector<std::string>& known) {
-  if (std::find(known.begin(), known.end(), name) == known.end())
-    throw UsageError(
-        str(flag, ": there is no '", name, "'. Did you mean '", nearest_name(name, known), "'?"));
+void require_one_of(const char* flag, const std::string& name, const std::vector<std::string>& known) {
+  require_name(flag, name, known);
+}
+
+// config.json holds them all, as text in UTF-8.
+void require_utf8(const TrainOptions& o) {
+  for (const TrainOption& option : train_option_table()) try {
+      option.write(o).dump();
+    } catch (const TrainOption::Json::exception&) {
+      throw UsageError(str(option.flag(), ": text in UTF-8 expected, got other bytes."));
+    }
 }
 
 template <class T>
@@ -38,7 +46,7 @@ void validate_images(const TrainOptions& o) {
     require(value >= 0 && value <= 1, flag, "a number in [0, 1]", value);
   };
   for (const std::string& name : o.augment)
-    require_name("--augment", name, {"flip", "crop", "erase", "resized-crop"});
+    require_one_of("--augment", name, {"flip", "crop", "erase", "resized-crop"});
   require(o.crop_padding >= 0 && o.crop_padding <= 1024, "--crop-padding", "0 to 1024", o.crop_padding);
   require(is_range(o.crop_scale, 1e-6, 1), "--crop-scale", "two rising shares above 0, as in 0.08,1,",
           text_of(o.crop_scale));
@@ -65,7 +73,7 @@ void validate_images(const TrainOptions& o) {
   fraction("--mixup-prob", o.mixup_prob);
   fraction("--mixup-switch-prob", o.mixup_switch_prob);
   require(o.image_size >= 0 && o.image_size <= 4096, "--image-size", "0 to 4096", o.image_size);
-  require_name("--interpolation", o.interpolation, {"bilinear", "bicubic"});
+  require_one_of("--interpolation", o.interpolation, {"bilinear", "bicubic"});
   require(!o.eval_crop || *o.eval_crop == 0 || (*o.eval_crop >= 0.1 && *o.eval_crop <= 1), "--eval-crop",
           "0, or a share from 0.1 to 1", o.eval_crop.value_or(0));
   require(!o.eval_crop || o.image_size > 0, "--eval-crop", "an --image-size beside it", "none");
@@ -131,9 +139,10 @@ void validate(const TrainOptions& o) {
           "neither --dry-run nor --overfit-batch beside it", "one");
   require(o.stop_after >= 0, "--stop-after", "0 or more", o.stop_after);
   require(o.save_batches >= 0 && o.save_batches <= 1000, "--save-batches", "0 to 1000", o.save_batches);
-  require_name("--optimizer", o.optimizer, {"adamw", "sgd"});
-  require_name("--tensorboard", o.tensorboard, {"on", "off"});
-  require_name("--schedule", o.schedule, {"cosine", "constant", "step"});
+  require_utf8(o);
+  require_one_of("--optimizer", o.optimizer, {"adamw", "sgd"});
+  require_one_of("--tensorboard", o.tensorboard, {"on", "off"});
+  require_one_of("--schedule", o.schedule, {"cosine", "constant", "step"});
   validate(ComputeFlags{o.device, o.precision});
   depthwise_kernel_named(o.depthwise_kernel);
   validate_images(o);

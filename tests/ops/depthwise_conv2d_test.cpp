@@ -2,6 +2,7 @@
 
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
+#include "tests/support/cuda.h"
 
 using namespace replk;
 using namespace replk::test;
@@ -157,6 +158,29 @@ TEST_CASE("ops/depthwise_conv2d/small kernels") {
     check_kernels({{140, 2, 7, 7}, 5, {.stride = stride, .padding = 2}});
     check_kernels({{1, 1, 150, 110}, 3, {.stride = stride, .padding = 1}});
   }
+}
+
+TEST_CASE("ops/depthwise_conv2d/a map that shrinks") {
+  // Many images of a map much larger than its output, of which a GPU's block must not take too many channels.
+  check_case({{6, 64, 14, 14}, 13, {}});
+  check_case({{8, 40, 13, 13}, 11, {}});
+  check_case({{2, 3, 2, 2}, 3, {.padding = 6}});
+}
+
+TEST_CASE("ops/depthwise_conv2d/nothing to do") {
+  for (const Shape& shape : {Shape{4, 0, 8, 8}, Shape{0, 2, 8, 8}})
+    for (const Device device : {Device::cpu(), Device::cuda()}) {
+      if (!device.is_cpu() && !cuda_or_skip("an empty depthwise_conv2d")) continue;
+      INFO(shape << " on " << device);
+      const Tensor weight = Tensor::full({shape[0], 1, 3, 3}, 1, DType::f32, device);
+      Tape tape;
+      const Variable x = tape.watch(Tensor::zeros(shape, DType::f32, device)), w = tape.watch(weight);
+      const Variable y = depthwise_conv2d(x, w, {}, {.padding = 1});
+      CHECK(y.data().shape() == shape);
+      tape.backward(y, Tensor::zeros(shape, DType::f32, device));
+      CHECK(tape.gradient(x).shape() == shape);
+      CHECK(tape.gradient(w).to_vector() == Values(static_cast<std::size_t>(weight.numel()), 0.0));
+    }
 }
 
 TEST_CASE("ops/depthwise_conv2d/errors") {

@@ -126,7 +126,7 @@ TEST_CASE("scripts/lr_finder/chart") {
   const LrSweep sweep = sweep_of([](double power) { return power > 0.9 ? 1e6 : usual_loss(power); });
   const std::string svg = sweep_chart("a title", sweep, LrSuggestion{1e-3, 4e-3});
   for (const char* text : {"a title", ">learning rate<", ">1e-5<", ">1e0<", "smoothed",
-                           "falls fastest: 0.001", "a tenth of the lowest: 0.004"}) {
+                           "falls fastest: --lr 0.001", "a tenth of the lowest: --lr 0.004"}) {
     INFO(text);
     CHECK(contains(svg, text));
   }
