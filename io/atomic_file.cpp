@@ -148,7 +148,8 @@ int remove_leftovers(const fs::path& folder) {
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) continue;
-    const int descriptor = open(entry->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    // (O_NONBLOCK: were it a pipe, opening it would wait for somebody to write.)
+    const int descriptor = open(entry->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (descriptor < 0) continue;
     // The lock of a process ends with it.
     if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) removed += unlink(entry->path().c_str()) == 0;

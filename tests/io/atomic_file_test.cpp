@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -131,9 +132,10 @@ TEST_CASE("io/atomic_file/leftovers") {
   const auto write = [&](const char* name) { std::ofstream(folder.path / name) << "half"; };
   for (const char* name : {".replk-1-0.tmp", ".replk-4000000-12.tmp", "a.tmp", ".replk-notes", "a.txt"})
     write(name);
+  REQUIRE(mkfifo((folder.path / ".replk-1-1.tmp").c_str(), 0600) == 0);  // which nobody writes to
   write_file_atomically(folder.path / "b.txt", [&](FileWriter& file) {
     file.write("whole");
-    CHECK(remove_leftovers(folder.path) == 2);  // and not the file that is being written
+    CHECK(remove_leftovers(folder.path) == 3);  // and not the file that is being written
   });
   CHECK(text_of(folder.path / "b.txt") == "whole");
   CHECK(remove_leftovers(folder.path) == 0);
