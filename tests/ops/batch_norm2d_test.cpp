@@ -290,6 +290,22 @@ TEST_CASE("ops/batch_norm2d/not_finite") {
   });
 }
 
+TEST_CASE("ops/batch_norm2d/statistics keep what is not finite") {
+  Tensor x = random_tensor({2, 1, 5, 9}, 1, -1, 1, DType::f32);
+  x.data<float>()[7] = std::nanf("");
+  for (const Device device : {Device::cpu(), Device::cuda()}) {
+    if (!device.is_cpu() && !cuda_or_skip("batch_norm2d of NaN")) continue;
+    INFO(device);
+    const Tensor ones = Tensor::full({2}, 1, DType::f32, device);
+    Tensor mean = Tensor::zeros({2}, DType::f32, device), var = ones.clone();
+    batch_norm2d(x.to(device), ones, ones, mean, var);
+    for (const Tensor& statistic : {mean, var}) {
+      CHECK(std::isnan(statistic.to_vector()[0]));
+      CHECK(std::isfinite(statistic.to_vector()[1]));
+    }
+  }
+}
+
 TEST_CASE("ops/batch_norm2d/on CUDA") {
   if (!cuda_or_skip("batch_norm2d statistics")) return;
   for (const Shape& shape : {Shape{3, 2, 5, 7}, Shape{2, 4, 64, 64}, Shape{1500, 1, 3, 3}}) {
