@@ -103,6 +103,7 @@ TEST_CASE("ops/depthwise_conv2d/same_padding") {
   check_kernels({{33, 1, 5, 3}, 5, {.padding = 2}, true});
   check_kernels({{2, 1, 3, 2}, 31, {.padding = 15}});
   check_kernels({{1, 4, 17, 16}, 21, {.padding = 10}});
+  check_kernels({{2, 70, 5, 6}, 7, {.padding = 3}, true});  // more images than a GPU's block takes at once
   check_kernels({{1, 2, 1, 1}, 51, {.padding = 25}, true});
   check_kernels({{2, 9, 1, 40}, {1, 31}, {.padding = {0, 15}}});
   check_kernels({{2, 2, 20, 6}, {51, 5}, {.padding = {25, 2}}});
