@@ -12,6 +12,7 @@
 #include "core/caching_allocator.h"
 #include "core/cuda/runtime.h"
 #include "core/dry_run.h"
+#include "core/replay.h"
 
 namespace replk {
 namespace {
@@ -75,6 +76,7 @@ Allocator& allocator_for(Device device) {
   // Never destroyed: tensors with static lifetime may outlive any order of destruction we could choose.
   static Allocator& cpu = *new CachingAllocator(*new SystemMemory, memory_limit());
   if (device.is_cpu()) return cpu;
+  if (detail::recording_allocator) return *detail::recording_allocator;
   if constexpr (kHasCuda)
     return cuda::device_allocator(device);
   else

@@ -50,7 +50,8 @@ std::int64_t memory_limit();
 /// Reads "512M". Throws UsageError naming `source`.
 std::int64_t bytes_from_text(const std::string& text, const std::string& source);
 
-/// The allocator of a device; inside a DryRun the one that only counts. Throws Error for a device this build
+/// The allocator of a device; inside a DryRun the one that only counts, while a Replay records that of the
+/// recording. Throws Error for a device this build
 /// or this machine does not have.
 Allocator& allocator_for(Device device);
 /// Of page-locked CPU memory, which the GPU reads while kernels run; plain CPU memory where there is no GPU.

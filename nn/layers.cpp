@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/random.h"
+#include "core/replay.h"
 #include "nn/init.h"
 #include "ops/activations/activations.h"
 #include "ops/batch_norm2d/batch_norm2d.h"
@@ -76,7 +77,7 @@ BatchNorm2d::BatchNorm2d(std::int64_t channels, Activation activation)
 
 Variable BatchNorm2d::forward(const Variable& x) {
   const bool update = training() && !Tape::recomputing();
-  if (update) ++*num_batches_tracked_.data<std::int64_t>();
+  if (update) before_each_run([count = num_batches_tracked_]() mutable { ++*count.data<std::int64_t>(); });
   return batch_norm2d(x, weight_, bias_, running_mean_, running_var_,
                       {.training = training(),
                        .momentum = kMomentum,
@@ -114,18 +115,20 @@ void Linear::reset_parameters(std::uint64_t seed) {
   init_fan_in_uniform(bias_, weight_.data.size(1), seed);
 }
 
-DropPathParams DropPath::params() const {
-  return {.probability = probability_,
-          .training = training(),
-          .seed = seed_,
-          .stream = stream_,
-          .first_sample = first_sample_};
+Tensor DropPath::factors_for(const Tensor& x) {
+  if (!training() || probability_ == 0) return {};
+  const auto draw = [this, samples = x.size(1), first_sample = first_sample_] {
+    return drop_path_factors(
+        samples,
+        {.probability = probability_, .seed = seed_, .stream = stream_, .first_sample = first_sample});
+  };
+  return renewed_each_run({x.size(1)}, DType::f64, x.device(), draw);
 }
 
-Variable DropPath::forward(const Variable& x) { return drop_path(x, params()); }
+Variable DropPath::forward(const Variable& x) { return drop_path(x, factors_for(x.data())); }
 
 Variable DropPath::add(const Variable& x, const Variable& branch) {
-  return drop_path_add(x, branch, params());
+  return drop_path_add(x, branch, factors_for(branch.data()));
 }
 
 void DropPath::on_step(std::uint64_t seed, std::uint64_t step, std::int64_t first_sample) {

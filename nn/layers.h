@@ -99,7 +99,7 @@ class DropPath : public Module {
   void on_step(std::uint64_t seed, std::uint64_t step, std::int64_t first_sample) override;
 
  private:
-  DropPathParams params() const;
+  Tensor factors_for(const Tensor& x);
   double probability_;
   std::uint64_t seed_ = 0, stream_ = 0;
   std::int64_t first_sample_ = 0;

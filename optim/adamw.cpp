@@ -11,7 +11,7 @@ namespace {
 
 // A function of its own with everything by value: inside the lambda the compiler would not vectorise it.
 template <class T>
-void update_piece(const AdamWUpdate& u, std::int64_t count, const T* g, T* p, T* m, T* v) {
+void update_piece(const AdamWUpdate<double>& u, std::int64_t count, const T* g, T* p, T* m, T* v) {
   const T take1 = static_cast<T>(u.take1), keep2 = static_cast<T>(u.keep2), take2 = static_cast<T>(u.take2);
   const T root_scale = static_cast<T>(u.root_scale), eps = static_cast<T>(u.eps);
   const T shrink = static_cast<T>(u.shrink), step_size = static_cast<T>(u.step_size);
@@ -33,19 +33,21 @@ AdamW::AdamW(FlatParameters& parameters, AdamWParams params)
   exp_avg_sq_ = add_buffer("exp_avg_sq");
 }
 
-void AdamW::update(const FlatParameters& parameters, std::int64_t step, const Tensor& norm) {
+AdamWUpdate<double> AdamW::update_of(const UpdateRange& range) const {
   const auto [beta1, beta2] = params_.betas;
+  const auto step = static_cast<double>(steps());
   const double correction1 = 1 - std::pow(beta1, step), correction2 = std::sqrt(1 - std::pow(beta2, step));
-  const auto update_of = [&](const UpdateRange& range) -> AdamWUpdate {
-    const double lr = learning_rate() * range.lr_scale;
-    return {.take1 = 1 - params_.betas[0],
-            .keep2 = params_.betas[1],
-            .take2 = 1 - params_.betas[1],
-            .root_scale = 1 / correction2,
-            .step_size = lr / correction1,
-            .eps = params_.eps,
-            .shrink = 1 - lr * range.weight_decay * weight_decay_scale()};
-  };
+  const double lr = learning_rate() * range.lr_scale;
+  return {.take1 = 1 - beta1,
+          .keep2 = beta2,
+          .take2 = 1 - beta2,
+          .root_scale = 1 / correction2,
+          .step_size = lr / correction1,
+          .eps = params_.eps,
+          .shrink = 1 - lr * range.weight_decay * weight_decay_scale()};
+}
+
+void AdamW::update(const FlatParameters& parameters, const Tensor& norm) {
   Tensor data = parameters.data();
   const Tensor& gradients = parameters.gradients();
   const auto on_cpu = [&] {
@@ -58,8 +60,11 @@ void AdamW::update(const FlatParameters& parameters, std::int64_t step, const Te
     });
   };
   const auto on_gpu = [&] {
-    for (const UpdateRange& range : parameters.trainable_ranges())
-      cuda::adamw_update(range, update_of(range), norm, gradients, data, exp_avg_, exp_avg_sq_);
+    const auto ranges = parameters.trainable_ranges();
+    const auto updates = updates_on_device<AdamWUpdate<double>>(
+        ranges, [this](const UpdateRange& range) { return update_of(range); });
+    for (std::size_t i = 0; i < ranges.size(); ++i)
+      cuda::adamw_update(ranges[i], updates[i], norm, gradients, data, exp_avg_, exp_avg_sq_);
   };
   dispatch("adamw", data.device(), on_cpu, on_gpu);
 }

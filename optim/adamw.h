@@ -4,6 +4,7 @@
 #include <array>
 
 #include "optim/optimizer.h"
+#include "optim/updates.h"
 
 namespace replk {
 
@@ -29,7 +30,8 @@ class AdamW final : public Optimizer {
   AdamW(FlatParameters& parameters, AdamWParams params);
 
  private:
-  void update(const FlatParameters& parameters, std::int64_t step, const Tensor& norm) override;
+  void update(const FlatParameters& parameters, const Tensor& norm) override;
+  AdamWUpdate<double> update_of(const UpdateRange& range) const;
 
   AdamWParams params_;
   Tensor exp_avg_, exp_avg_sq_;

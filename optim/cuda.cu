@@ -45,7 +45,7 @@ template <class T>
 struct Sgd {
   static constexpr int kLanes = kVectorLanes<T>;
   const double* norm;
-  T lr, weight_decay, keep, take, look_ahead;
+  const SgdUpdate<T>* update;
   bool nesterov;
   const T* g;
   T *p, *b;  // b may be null
@@ -53,17 +53,18 @@ struct Sgd {
   template <int n>
   __device__ void run(std::int64_t i) const {
     if (refused(norm)) return;
+    const SgdUpdate<T> u = *update;
     auto slope = load<n>(g + i), weight = load<n>(p + i);
-    for (int k = 0; k < n; ++k) slope[k] += weight_decay * weight[k];
+    for (int k = 0; k < n; ++k) slope[k] += u.weight_decay * weight[k];
     if (b) {
       auto momentum = load<n>(b + i);
       for (int k = 0; k < n; ++k) {
-        momentum[k] = keep * momentum[k] + take * slope[k];
-        slope[k] = nesterov ? slope[k] + look_ahead * momentum[k] : momentum[k];
+        momentum[k] = u.keep * momentum[k] + u.take * slope[k];
+        slope[k] = nesterov ? slope[k] + u.look_ahead * momentum[k] : momentum[k];
       }
       store(b + i, momentum);
     }
-    for (int k = 0; k < n; ++k) weight[k] -= lr * slope[k];
+    for (int k = 0; k < n; ++k) weight[k] -= u.lr * slope[k];
     store(p + i, weight);
   }
 };
@@ -72,39 +73,57 @@ template <class T>
 struct AdamW {
   static constexpr int kLanes = kVectorLanes<T>;
   const double* norm;
-  T take1, keep2, take2, root_scale, step_size, eps, shrink;
+  const AdamWUpdate<T>* update;
   const T* g;
   T *p, *m, *v;
 
   template <int n>
   __device__ void run(std::int64_t i) const {
     if (refused(norm)) return;
+    const AdamWUpdate<T> u = *update;
     const auto slope = load<n>(g + i);
     auto weight = load<n>(p + i), mean = load<n>(m + i), square = load<n>(v + i);
     for (int k = 0; k < n; ++k) {
-      mean[k] += take1 * (slope[k] - mean[k]);
-      square[k] = keep2 * square[k] + take2 * (slope[k] * slope[k]);
-      weight[k] = shrink * weight[k] - step_size * (mean[k] / (sqrt(square[k]) * root_scale + eps));
+      mean[k] += u.take1 * (slope[k] - mean[k]);
+      square[k] = u.keep2 * square[k] + u.take2 * (slope[k] * slope[k]);
+      weight[k] = u.shrink * weight[k] - u.step_size * (mean[k] / (sqrt(square[k]) * u.root_scale + u.eps));
     }
     store(p + i, weight), store(m + i, mean), store(v + i, square);
   }
 };
 
+// Some pairs of tensors; a block takes kEmaBlock elements of one of them.
+constexpr std::int64_t kEmaBlock = 1 << 13;
+
 template <class T>
 struct Ema {
-  static constexpr int kLanes = kVectorLanes<T>;
+  static constexpr int kMost = 64;  // what the parameters of a launch have room for
   T take;
-  const T* p;
-  T* average;
+  int pairs = 0;
+  const T* data[kMost];
+  T* average[kMost];
+  std::int64_t count[kMost], end[kMost];  // end: of its blocks
 
-  template <int n>
-  __device__ void run(std::int64_t i) const {
-    const auto weight = load<n>(p + i);
-    auto mean = load<n>(average + i);
-    for (int k = 0; k < n; ++k) mean[k] += take * (weight[k] - mean[k]);
-    store(average + i, mean);
+  std::int64_t blocks() const { return pairs ? end[pairs - 1] : 0; }
+  void add(const EmaPair& pair) {
+    Tensor target = pair.average;
+    data[pairs] = pair.data.data<T>(), average[pairs] = target.data<T>(), count[pairs] = target.numel();
+    end[pairs] = blocks() + ceil_div(target.numel(), kEmaBlock);
+    ++pairs;
   }
 };
+
+template <class T>
+__global__ void ema_kernel(const Ema<T> ema) {
+  int pair = 0;
+  while (blockIdx.x >= ema.end[pair]) ++pair;
+  const std::int64_t begin = (blockIdx.x - (pair ? ema.end[pair - 1] : 0)) * kEmaBlock;
+  const std::int64_t end = min(begin + kEmaBlock, ema.count[pair]);
+  const T* data = ema.data[pair];
+  T* average = ema.average[pair];
+  for (std::int64_t i = begin + threadIdx.x; i < end; i += blockDim.x)
+    average[i] += ema.take * (data[i] - average[i]);
+}
 
 template <class T>
 struct Swap {
@@ -117,6 +136,13 @@ struct Swap {
     store_raw(a + i, second), store_raw(b + i, first);
   }
 };
+
+template <class Update>
+const Update* numbers_of(const Tensor& update) {
+  check(update.bytes() == sizeof(Update), "optimizer: ", sizeof(Update), " bytes of numbers expected, got ",
+        update, ".");
+  return static_cast<const Update*>(update.raw());
+}
 
 const double* norm_of(const Tensor& norm) { return norm.defined() ? norm.data<double>() : nullptr; }
 
@@ -136,16 +162,12 @@ void clip(Tensor& values, const Tensor& norm, double max_norm) {
   });
 }
 
-void sgd_update(const UpdateRange& range, const SgdUpdate& update, const Tensor& norm,
+void sgd_update(const UpdateRange& range, const Tensor& update, bool nesterov, const Tensor& norm,
                 const Tensor& gradients, Tensor data, Tensor momentum) {
   visit_real("sgd", data.dtype(), [&]<class T>(TypeTag<T>) {
     const Sgd<T> f{norm_of(norm),
-                   static_cast<T>(update.lr),
-                   static_cast<T>(update.weight_decay),
-                   static_cast<T>(update.keep),
-                   static_cast<T>(update.take),
-                   static_cast<T>(update.look_ahead),
-                   update.nesterov,
+                   numbers_of<SgdUpdate<T>>(update),
+                   nesterov,
                    gradients.data<T>() + range.begin,
                    data.data<T>() + range.begin,
                    momentum.defined() ? momentum.data<T>() + range.begin : nullptr};
@@ -153,17 +175,11 @@ void sgd_update(const UpdateRange& range, const SgdUpdate& update, const Tensor&
   });
 }
 
-void adamw_update(const UpdateRange& range, const AdamWUpdate& update, const Tensor& norm,
-                  const Tensor& gradients, Tensor data, Tensor exp_avg, Tensor exp_avg_sq) {
+void adamw_update(const UpdateRange& range, const Tensor& update, const Tensor& norm, const Tensor& gradients,
+                  Tensor data, Tensor exp_avg, Tensor exp_avg_sq) {
   visit_real("adamw", data.dtype(), [&]<class T>(TypeTag<T>) {
     const AdamW<T> f{norm_of(norm),
-                     static_cast<T>(update.take1),
-                     static_cast<T>(update.keep2),
-                     static_cast<T>(update.take2),
-                     static_cast<T>(update.root_scale),
-                     static_cast<T>(update.step_size),
-                     static_cast<T>(update.eps),
-                     static_cast<T>(update.shrink),
+                     numbers_of<AdamWUpdate<T>>(update),
                      gradients.data<T>() + range.begin,
                      data.data<T>() + range.begin,
                      exp_avg.data<T>() + range.begin,
@@ -172,11 +188,22 @@ void adamw_update(const UpdateRange& range, const AdamWUpdate& update, const Ten
   });
 }
 
-void ema_update(double take, const Tensor& data, Tensor average) {
-  visit_real("ema", data.dtype(), [&]<class T>(TypeTag<T>) {
-    const Ema<T> f{static_cast<T>(take), data.data<T>(), average.data<T>()};
-    elementwise("ema", data.numel(), f, aligned(f.p, f.average));
-  });
+void ema_update(double take, const std::vector<EmaPair>& pairs) {
+  for (const DType dtype : {DType::f32, DType::f64})
+    visit_real("ema", dtype, [&]<class T>(TypeTag<T>) {
+      Ema<T> ema{};
+      ema.take = static_cast<T>(take);
+      const auto run = [&] {
+        launch("ema", {ema.blocks(), kThreads}, ema_kernel<T>, ema);
+        ema.pairs = 0;
+      };
+      for (const EmaPair& pair : pairs) {
+        if (pair.data.dtype() != dtype) continue;
+        ema.add(pair);
+        if (ema.pairs == Ema<T>::kMost) run();
+      }
+      run();
+    });
 }
 
 void swap(Tensor a, Tensor b) {

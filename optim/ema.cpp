@@ -20,12 +20,14 @@ void for_pairs(const char* name, Tensor data, Tensor average, const F& f) {
   });
 }
 
-void update_average(double take, const Tensor& data, const Tensor& average) {
+// All pairs of a dtype at once: on a GPU a launch for each small one would take longer than its work.
+void update_averages(double take, Device device, const std::vector<cuda::EmaPair>& pairs) {
   const auto on_cpu = [&] {
-    for_pairs("ema", data, average,
-              [take]<class T>(const T& value, T& mean) { mean += static_cast<T>(take) * (value - mean); });
+    for (const auto& [data, average] : pairs)
+      for_pairs("ema", data, average,
+                [take]<class T>(const T& value, T& mean) { mean += static_cast<T>(take) * (value - mean); });
   };
-  dispatch("ema", data.device(), on_cpu, [&] { cuda::ema_update(take, data, average); });
+  dispatch("ema", device, on_cpu, [&] { cuda::ema_update(take, pairs); });
 }
 
 void exchange(const Tensor& data, const Tensor& average) {
@@ -51,9 +53,10 @@ Ema::Ema(FlatParameters& parameters, double decay, NamedBuffers buffers)
 }
 
 void Ema::update() {
-  update_average(1 - decay_, parameters_.data(), average_);
+  std::vector<cuda::EmaPair> pairs = {{parameters_.data(), average_}};
   for (std::size_t i = 0; i < buffers_.size(); ++i)
-    update_average(1 - decay_, buffers_[i].second, buffer_averages_[i].second);
+    pairs.push_back({buffers_[i].second, buffer_averages_[i].second});
+  update_averages(1 - decay_, average_.device(), pairs);
 }
 
 void Ema::swap() {

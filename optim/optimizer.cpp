@@ -1,8 +1,10 @@
 #include "optim/optimizer.h"
 
 #include <cmath>
+#include <utility>
 
 #include "core/dispatch.h"
+#include "core/replay.h"
 
 namespace replk {
 
@@ -25,10 +27,35 @@ void Optimizer::set_weight_decay_scale(double scale) {
 
 void Optimizer::step(const Tensor& norm) {
   parameters_.complete_gradients();
-  ++steps_;
+  before_each_run([this, weights = parameters_.data()]() mutable {
+    ++steps_;
+    weights.raw();  // whose version says that they change
+  });
   const bool on_cpu = parameters_.data().device().is_cpu();
   if (on_cpu && norm.defined() && !std::isfinite(norm.item())) return;
-  update(parameters_, steps_, norm);
+  update(parameters_, norm);
+}
+
+std::vector<Tensor> Optimizer::rows_on_device(
+    const std::vector<UpdateRange>& ranges, std::size_t columns,
+    std::function<std::vector<double>(const UpdateRange&)> row) const {
+  const Tensor& weights = parameters_.data();
+  const Shape shape({static_cast<std::int64_t>(ranges.size()), static_cast<std::int64_t>(columns)});
+  const DType dtype = weights.dtype();
+  const auto compute = [name = name_, dtype, shape, ranges, row = std::move(row)] {
+    Tensor result;
+    visit_real(name, dtype, [&]<class T>(TypeTag<T>) {
+      std::vector<T> values;
+      for (const UpdateRange& range : ranges)
+        for (const double number : row(range)) values.push_back(static_cast<T>(number));
+      result = Tensor::of(values, shape);
+    });
+    return result;
+  };
+  const Tensor numbers = renewed_each_run(shape, dtype, weights.device(), compute);
+  std::vector<Tensor> rows;
+  for (std::int64_t i = 0; i < numbers.size(0); ++i) rows.push_back(numbers.slice(i, i + 1));
+  return rows;
 }
 
 Tensor Optimizer::add_buffer(const char* prefix) {

@@ -1,9 +1,14 @@
 // Optimizer: what SGD and AdamW have in common: a step count, a learning rate, and state that can be saved.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "optim/flat_parameters.h"
 
@@ -47,10 +52,25 @@ class Optimizer {
   Optimizer(const char* name, FlatParameters& parameters, double learning_rate);
   /// A zeroed buffer that state() saves under `prefix`.
   Tensor add_buffer(const char* prefix);
-  /// One update of all trainable parameters; `step` counts from 1. On the CPU the norm has been looked at.
-  virtual void update(const FlatParameters& parameters, std::int64_t step, const Tensor& norm) = 0;
+  /// One update of all trainable parameters; steps() counts it already. On the CPU the norm has been looked
+  /// at. What differs between steps must reach kernels through updates_on_device: a Replay may record them.
+  virtual void update(const FlatParameters& parameters, const Tensor& norm) = 0;
+  /// update_of(range) for each range, on the device of the parameters in their dtype, computed before each
+  /// run of a step that is recorded. `Update` holds nothing but doubles.
+  template <class Update>
+  std::vector<Tensor> updates_on_device(const std::vector<UpdateRange>& ranges,
+                                        std::function<Update(const UpdateRange&)> update_of) const {
+    using Numbers = std::array<double, sizeof(Update) / sizeof(double)>;
+    return rows_on_device(ranges, Numbers{}.size(), [=](const UpdateRange& range) {
+      const auto numbers = std::bit_cast<Numbers>(update_of(range));
+      return std::vector<double>(numbers.begin(), numbers.end());
+    });
+  }
 
  private:
+  std::vector<Tensor> rows_on_device(const std::vector<UpdateRange>& ranges, std::size_t columns,
+                                     std::function<std::vector<double>(const UpdateRange&)> row) const;
+
   const char* name_;
   FlatParameters& parameters_;
   double learning_rate_ = 0, weight_decay_scale_ = 1;

@@ -8,13 +8,13 @@ namespace replk {
 namespace {
 
 template <class T>
-void update_piece(const SgdUpdate& u, std::int64_t count, const T* g, T* p, T* b) {
+void update_piece(const SgdUpdate<double>& u, bool nesterov, std::int64_t count, const T* g, T* p, T* b) {
   const T lr = static_cast<T>(u.lr), decay = static_cast<T>(u.weight_decay);
   const T keep = static_cast<T>(u.keep), take = static_cast<T>(u.take);
   const T look_ahead = static_cast<T>(u.look_ahead);
   if (!b) {
     for (std::int64_t i = 0; i < count; ++i) p[i] -= lr * (g[i] + decay * p[i]);
-  } else if (u.nesterov) {
+  } else if (nesterov) {
     for (std::int64_t i = 0; i < count; ++i) {
       const T slope = g[i] + decay * p[i];
       b[i] = keep * b[i] + take * slope;
@@ -43,16 +43,16 @@ Sgd::Sgd(FlatParameters& parameters, SgdParams params)
   if (params.momentum > 0) momentum_ = add_buffer("momentum");
 }
 
-void Sgd::update(const FlatParameters& parameters, std::int64_t step, const Tensor& norm) {
-  const bool first = step == 1;
-  const auto update_of = [&](const UpdateRange& range) -> SgdUpdate {
-    return {.lr = learning_rate() * range.lr_scale,
-            .weight_decay = range.weight_decay * weight_decay_scale(),
-            .keep = first ? 0 : params_.momentum,
-            .take = first ? 1 : 1 - params_.dampening,
-            .look_ahead = params_.momentum,
-            .nesterov = params_.nesterov};
-  };
+SgdUpdate<double> Sgd::update_of(const UpdateRange& range) const {
+  const bool first = steps() == 1;
+  return {.lr = learning_rate() * range.lr_scale,
+          .weight_decay = range.weight_decay * weight_decay_scale(),
+          .keep = first ? 0 : params_.momentum,
+          .take = first ? 1 : 1 - params_.dampening,
+          .look_ahead = params_.momentum};
+}
+
+void Sgd::update(const FlatParameters& parameters, const Tensor& norm) {
   Tensor data = parameters.data();
   const Tensor& gradients = parameters.gradients();
   const auto on_cpu = [&] {
@@ -60,13 +60,17 @@ void Sgd::update(const FlatParameters& parameters, std::int64_t step, const Tens
       const T* g = gradients.data<T>();
       T *p = data.data<T>(), *b = momentum_.defined() ? momentum_.data<T>() : nullptr;
       for_trainable(parameters, [&](const UpdateRange& range, std::int64_t begin, std::int64_t end) {
-        update_piece(update_of(range), end - begin, g + begin, p + begin, b ? b + begin : nullptr);
+        update_piece(update_of(range), params_.nesterov, end - begin, g + begin, p + begin,
+                     b ? b + begin : nullptr);
       });
     });
   };
   const auto on_gpu = [&] {
-    for (const UpdateRange& range : parameters.trainable_ranges())
-      cuda::sgd_update(range, update_of(range), norm, gradients, data, momentum_);
+    const auto ranges = parameters.trainable_ranges();
+    const auto updates = updates_on_device<SgdUpdate<double>>(
+        ranges, [this](const UpdateRange& range) { return update_of(range); });
+    for (std::size_t i = 0; i < ranges.size(); ++i)
+      cuda::sgd_update(ranges[i], updates[i], params_.nesterov, norm, gradients, data, momentum_);
   };
   dispatch("sgd", data.device(), on_cpu, on_gpu);
 }

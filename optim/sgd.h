@@ -2,6 +2,7 @@
 #pragma once
 
 #include "optim/optimizer.h"
+#include "optim/updates.h"
 
 namespace replk {
 
@@ -25,7 +26,8 @@ class Sgd final : public Optimizer {
   Sgd(FlatParameters& parameters, SgdParams params);
 
  private:
-  void update(const FlatParameters& parameters, std::int64_t step, const Tensor& norm) override;
+  void update(const FlatParameters& parameters, const Tensor& norm) override;
+  SgdUpdate<double> update_of(const UpdateRange& range) const;
 
   SgdParams params_;
   Tensor momentum_;  // undefined without momentum

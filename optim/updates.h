@@ -1,6 +1,8 @@
-// One step of each optimizer as numbers, and the passes over the flat buffers on a GPU. Used inside optim/
-// only.
+// One step of each optimizer as numbers of one type, and the passes over the flat buffers on a GPU. Used
+// inside optim/ only.
 #pragma once
+
+#include <vector>
 
 #include "core/tensor.h"
 #include "optim/flat_parameters.h"
@@ -8,16 +10,17 @@
 namespace replk {
 
 /// slope = g + weight_decay p;  b = keep b + take slope;  p -= lr (nesterov ? slope + look_ahead b : b)
+template <class T>
 struct SgdUpdate {
-  double lr, weight_decay, keep, take, look_ahead;
-  bool nesterov;
+  T lr, weight_decay, keep, take, look_ahead;
 };
 
 /// m += take1 (g - m);  v = keep2 v + take2 g^2;  p = shrink p - step_size m / (sqrt(v) root_scale + eps)
+template <class T>
 struct AdamWUpdate {
-  double take1, keep2, take2;
-  double root_scale, step_size;  // with the bias corrections of v and of m
-  double eps, shrink;
+  T take1, keep2, take2;
+  T root_scale, step_size;  // with the bias corrections of v and of m
+  T eps, shrink;
 };
 
 namespace cuda {
@@ -31,13 +34,18 @@ void l2_norm(const Tensor& values, Tensor& norm);
 void clip(Tensor& values, const Tensor& norm, double max_norm);
 
 /// `momentum` is undefined without momentum: then b is the slope.
-void sgd_update(const UpdateRange& range, const SgdUpdate& update, const Tensor& norm,
+/// `update` holds the numbers of one SgdUpdate or AdamWUpdate in the dtype of `data`.
+void sgd_update(const UpdateRange& range, const Tensor& update, bool nesterov, const Tensor& norm,
                 const Tensor& gradients, Tensor data, Tensor momentum);
-void adamw_update(const UpdateRange& range, const AdamWUpdate& update, const Tensor& norm,
-                  const Tensor& gradients, Tensor data, Tensor exp_avg, Tensor exp_avg_sq);
+void adamw_update(const UpdateRange& range, const Tensor& update, const Tensor& norm, const Tensor& gradients,
+                  Tensor data, Tensor exp_avg, Tensor exp_avg_sq);
 
-/// average += take (data - average)
-void ema_update(double take, const Tensor& data, Tensor average);
+/// A tensor and its average.
+struct EmaPair {
+  Tensor data, average;
+};
+/// average += take (data - average) for each pair, many small ones in one launch.
+void ema_update(double take, const std::vector<EmaPair>& pairs);
 void swap(Tensor a, Tensor b);
 
 }  // namespace cuda

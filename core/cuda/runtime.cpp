@@ -36,14 +36,6 @@ const char* advice(cudaError_t status) {
   }
 }
 
-bool synchronous() {
-  static const bool on = [] {
-    const char* value = std::getenv("REPLK_SYNC");
-    return value && std::strcmp(value, "") != 0 && std::strcmp(value, "0") != 0;
-  }();
-  return on;
-}
-
 void require(Device device) {
   const std::string reason = unavailable_reason();
   check(reason.empty(), "cuda: ", device, " cannot be used: ", reason, ".");
@@ -114,6 +106,12 @@ bool is_pinned(const void* host) {
   return attributes.type == cudaMemoryTypeHost;
 }
 
+bool recording(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check_call(cudaStreamIsCapturing(stream, &status), "cudaStreamIsCapturing");
+  return status != cudaStreamCaptureStatusNone;
+}
+
 }  // namespace
 
 void check_call(cudaError_t status, const char* call) {
@@ -124,9 +122,17 @@ void check_call(cudaError_t status, const char* call) {
                   advice(status)));
 }
 
+bool waits_for_every_kernel() {
+  static const bool on = [] {
+    const char* value = std::getenv("REPLK_SYNC");
+    return value && std::strcmp(value, "") != 0 && std::strcmp(value, "0") != 0;
+  }();
+  return on;
+}
+
 void check_launch(const char* kernel) {
   cudaError_t status = cudaGetLastError();
-  if (status == cudaSuccess && synchronous()) status = cudaStreamSynchronize(compute_stream());
+  if (status == cudaSuccess && waits_for_every_kernel()) status = cudaStreamSynchronize(compute_stream());
   if (status != cudaSuccess) [[unlikely]]
     check_call(status, str("kernel of ", kernel).c_str());
 }
@@ -189,6 +195,9 @@ Allocator& pinned_allocator() {
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes) {
   if (bytes == 0) return;
   const cudaStream_t stream = compute_stream();
+  check(!recording(stream) || (!to_device.is_cpu() && !from_device.is_cpu()), "cuda: a copy from ",
+        from_device, " to ", to_device, " cannot be recorded: it would read or write ",
+        "what the CPU has there now. Make it by renewed_each_run.");
   check_call(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream), "cudaMemcpyAsync");
   if (to_device.is_cpu() || (from_device.is_cpu() && is_pinned(from)))
     check_call(cudaStreamSynchronize(stream), "cudaStreamSynchronize");

@@ -10,6 +10,8 @@ namespace replk::cuda {
 /// Why no GPU can be used, as the end of a sentence; empty when one can. Never throws.
 std::string unavailable_reason();
 DeviceInfo device_info(Device device);
+/// Whether REPLK_SYNC=1 asks to wait for each kernel (check_launch).
+bool waits_for_every_kernel();
 /// Waits for all streams.
 void synchronize(Device device);
 

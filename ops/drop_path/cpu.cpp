@@ -8,19 +8,18 @@ namespace {
 
 // Calls f(plane, factor) for every plane of every channel, `factor` being that of its sample.
 template <class F>
-void for_planes(const DropPathGeometry& g, const std::vector<double>& factors, const F& f) {
+void for_planes(const DropPathGeometry& g, const Tensor& factors, const F& f) {
+  const double* of_sample = factors.defined() ? factors.data<double>() : nullptr;
   constexpr std::int64_t kWorkPerThread = 1 << 14;  // elements
   parallel_for(g.channels * g.samples, kWorkPerThread / std::max<std::int64_t>(g.plane, 1) + 1,
                [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t i = begin; i < end; ++i)
-                   f(i, factors[static_cast<std::size_t>(i % g.samples)]);
+                 for (std::int64_t i = begin; i < end; ++i) f(i, of_sample ? of_sample[i % g.samples] : 1);
                });
 }
 
 }  // namespace
 
-void drop_path_scale(const DropPathGeometry& g, const std::vector<double>& factors, const Tensor& from,
-                     GradTarget to) {
+void drop_path_scale(const DropPathGeometry& g, const Tensor& factors, const Tensor& from, GradTarget to) {
   visit_real("drop_path", from.dtype(), [&]<class T>(TypeTag<T>) {
     using Plane = Eigen::Array<T, Eigen::Dynamic, 1>;
     const T* source = from.data<T>();
@@ -40,7 +39,7 @@ void drop_path_scale(const DropPathGeometry& g, const std::vector<double>& facto
   });
 }
 
-void drop_path_add_forward(const DropPathGeometry& g, const std::vector<double>& factors, const Tensor& x,
+void drop_path_add_forward(const DropPathGeometry& g, const Tensor& factors, const Tensor& x,
                            const Tensor& branch, Tensor& y) {
   visit_real("drop_path_add", y.dtype(), [&]<class T>(TypeTag<T>) {
     using Plane = Eigen::Array<T, Eigen::Dynamic, 1>;

@@ -28,6 +28,7 @@
 #include "core/precision.h"
 #include "core/profile.h"
 #include "core/random.h"
+#include "core/replay.h"
 #include "models/replknet.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/cross_entropy/cross_entropy.h"
@@ -138,19 +139,25 @@ struct Network {
   }
 };
 
+// As `replk train` does it: on a GPU a recorded step.
 Case train(std::istream& in, Where where) {
   Network network(in, where);
   network.model->to(where.device);
   auto parameters = std::make_shared<FlatParameters>(split_decay_groups(network.model->parameters(), 0.05));
   auto optimizer = std::make_shared<AdamW>(*parameters, AdamWParams{.lr = 1e-4});
   network.model->train();
+  auto replay = std::make_shared<Replay>();
+  const auto step = [=](const std::vector<Tensor>& inputs) {
+    parameters->zero_grad();
+    Tape tape;
+    const Variable loss = cross_entropy((*network.model)(inputs[0]), inputs[1], {});
+    tape.backward(loss);
+    optimizer->step();
+    return std::vector<Tensor>{loss.data()};
+  };
   return {"", [=] {
             network.model->set_step(0, static_cast<std::uint64_t>(optimizer->steps()));
-            parameters->zero_grad();
-            Tape tape;
-            const Variable loss = cross_entropy((*network.model)(network.images), network.labels, {});
-            tape.backward(loss);
-            optimizer->step();
+            replay->run({network.images, network.labels}, step);
           }};
 }
 

@@ -228,6 +228,8 @@ std::vector<Option> process_and_machine() {
       text("depthwise_kernel", &O::depthwise_kernel, "NAME", run,
            "kernel of depth-wise convolutions where it applies: automatic (the fastest), fft or direct "
            "(CPU), tensor_core (GPU) or naive"),
+      text("cuda_graph", &O::cuda_graph, "on|off", resumable,
+           "on a GPU: record a step's kernels and launch them as one, the same in less time: on or off"),
       whole_number("save_every", &O::save_every, resumable, "epochs between two checkpoints"),
       text(
           "tensorboard", &O::tensorboard, "on|off", resumable,

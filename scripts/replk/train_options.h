@@ -64,6 +64,7 @@ struct TrainOptions {
   std::string device = "auto";     // or cpu, cuda
   std::string precision = "fp32";  // or tf32, bf16
   std::string depthwise_kernel = "automatic";
+  std::string cuda_graph = "on";   // or off
   std::int64_t save_every = 1;     // epochs
   std::int64_t keep = 0;           // checkpoints of the best epochs
   std::string tensorboard = "on";  // or off

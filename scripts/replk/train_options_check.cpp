@@ -142,6 +142,7 @@ void validate(const TrainOptions& o) {
   require_utf8(o);
   require_one_of("--optimizer", o.optimizer, {"adamw", "sgd"});
   require_one_of("--tensorboard", o.tensorboard, {"on", "off"});
+  require_one_of("--cuda-graph", o.cuda_graph, {"on", "off"});
   require_one_of("--schedule", o.schedule, {"cosine", "constant", "step"});
   validate(ComputeFlags{o.device, o.precision});
   depthwise_kernel_named(o.depthwise_kernel);

@@ -116,7 +116,10 @@ bool TrainRun::train_epoch() {
     auto batch = feed.next();
     if (!batch) break;
     save_picture(batch->host);
+    const bool silent = trainer.why_not_recorded().empty();
     trainer.start(std::move(*batch));
+    if (silent && !trainer.why_not_recorded().empty())
+      warn(str("steps are launched kernel by kernel, not as one CUDA graph: ", trainer.why_not_recorded()));
     finish_down_to(most_in_flight(parts_.compute.device));
   }
   finish_down_to(0);

@@ -96,7 +96,8 @@ Trainer::Trainer(RepLKNet& model, const TrainOptions& options, const ModelCard& 
       parameters_(make_groups(model, options)),
       optimizer_(make_optimizer(parameters_, options)),
       schedule_(make_schedule(options, batches)),
-      total_steps_(options.epochs * batches) {
+      total_steps_(options.epochs * batches),
+      replay_(options.cuda_graph == "on") {
   if (options.ema > 0) ema_.emplace(parameters_, options.ema, statistics_of(model));
 }
 
@@ -115,25 +116,41 @@ void Trainer::begin(std::int64_t step, const Part& part) {
   if (part.begin == 0) parameters_.zero_grad();
 }
 
-Variable Trainer::loss_of(const Variable& logits, const DeviceBatch& batch, const Part& part) const {
+Variable Trainer::loss_of(const Variable& logits, const Inputs& batch, const Part& part) const {
   if (!batch.targets.defined())
     return cross_entropy(logits, batch.labels.slice(part.begin, part.end),
                          {.label_smoothing = options_.label_smoothing});
   return cross_entropy_soft(logits, cast(batch.targets.slice(part.begin, part.end), logits.data().dtype()));
 }
 
-void Trainer::forward_and_backward(const DeviceBatch& batch, Part& part) {
+// Loss and logits.
+std::pair<Tensor, Tensor> Trainer::forward_and_backward(const Inputs& batch, const Part& part) {
   Tape tape;
   const Variable logits = model_(normalized(batch.images.slice(part.begin, part.end)));
   const Variable loss = loss_of(logits, batch, part);
-  part.logits = Download(cast(logits.data(), DType::f32));
-  part.loss = Download(loss.data());
-  const double share = static_cast<double>(part.end - part.begin) / static_cast<double>(batch.host.size());
+  const double share = static_cast<double>(part.end - part.begin) / static_cast<double>(batch.images.size(0));
   tape.backward(loss, Tensor::full({}, share, loss.data().dtype(), loss.data().device()));
+  return {loss.data(), cast(logits.data(), DType::f32)};
 }
 
 Tensor Trainer::normalized(const Tensor& images) const {
   return normalize_images(images, card_.mean, card_.std, activations_);
+}
+
+// All that a step computes: the norm of the gradients, then loss and logits of each part. It may be recorded.
+std::vector<Tensor> Trainer::launch(std::int64_t step, const Inputs& batch, const std::vector<Part>& parts) {
+  std::vector<Tensor> results(1);
+  for (const Part& part : parts) {
+    begin(step, part);
+    const auto [loss, logits] = forward_and_backward(batch, part);
+    results.insert(results.end(), {loss, logits});
+  }
+  const ProfileScope scope("optimizer");
+  results[0] =
+      options_.clip_grad > 0 ? parameters_.clip_grad_norm(options_.clip_grad) : parameters_.grad_norm();
+  optimizer_->step(results[0]);
+  if (ema_) ema_->update();
+  return results;
 }
 
 void Trainer::start(DeviceBatch batch, std::optional<double> lr) {
@@ -144,22 +161,23 @@ void Trainer::start(DeviceBatch batch, std::optional<double> lr) {
             .result = {.images = 0, .lr = lr ? *lr : schedule_.learning_rate(optimizer_->steps())}};
   step.result.images = step.batch.host.size();
   step.parts = parts_of(step.batch);
-  for (Part& part : step.parts) {
-    begin(step.number, part);
-    forward_and_backward(step.batch, part);
-  }
-  const ProfileScope scope("optimizer");
-  const Tensor norm =
-      options_.clip_grad > 0 ? parameters_.clip_grad_norm(options_.clip_grad) : parameters_.grad_norm();
-  step.norm = Download(norm);
   optimizer_->set_learning_rate(step.result.lr);
   if (options_.weight_decay_end) {
     const double done = static_cast<double>(step.number) / static_cast<double>(total_steps_);
     const double decay = cosine_between(options_.weight_decay, *options_.weight_decay_end, done);
     optimizer_->set_weight_decay_scale(decay / options_.weight_decay);
   }
-  optimizer_->step(norm);
-  if (ema_) ema_->update();
+  // A recorded step asks for the random numbers of the step that is set now.
+  model_.set_step(static_cast<std::uint64_t>(options_.seed), static_cast<std::uint64_t>(step.number));
+  const std::vector<Tensor> results = replay_.run(
+      {step.batch.images, step.batch.labels, step.batch.targets}, [&](const std::vector<Tensor>& inputs) {
+        return launch(step.number, {inputs[0], inputs[1], inputs[2]}, step.parts);
+      });
+  step.norm = Download(results[0]);
+  for (std::size_t i = 0; i < step.parts.size(); ++i) {
+    step.parts[i].loss = Download(results[1 + 2 * i]);
+    step.parts[i].logits = Download(results[2 + 2 * i]);
+  }
   in_flight_.push_back(std::move(step));
 }
 
@@ -208,9 +226,10 @@ void Trainer::explain(Step& step, double loss, double norm) {
     throw NonFiniteError(str(where, "the loss is ", plain(loss), ": ",
                              layer.empty() ? "all layers are finite, the loss itself is not" : layer, ".",
                              kAdvice));
-  for (Part& part : step.parts) {
+  const Inputs batch{step.batch.images, step.batch.labels, step.batch.targets};
+  for (const Part& part : step.parts) {
     begin(step.number, part);
-    forward_and_backward(step.batch, part);
+    forward_and_backward(batch, part);
   }
   std::string found = "their sum of squares overflows";
   for (const Parameter* parameter : std::views::reverse(model_.parameters())) {

@@ -9,6 +9,7 @@
 
 #include "core/download.h"
 #include "core/error.h"
+#include "core/replay.h"
 #include "optim/ema.h"
 #include "optim/flat_parameters.h"
 #include "optim/optimizer.h"
@@ -49,7 +50,8 @@ class Trainer {
   /// --accumulate the batch is taken in parts whose gradients are added up, weighted by their images: the
   /// same as in one piece but for rounding and batch norms, which see a part at a time.
   /// Depends on the batch, the weights, the optimizer's state and (seed, step) alone. On a GPU it returns
-  /// when everything is launched: finish tells what came of it. `lr`: in place of the schedule's.
+  /// when everything is launched: finish tells what came of it. From the second on, steps of one size are a
+  /// recording launched as a whole (Replay), unless --cuda-graph off. `lr`: in place of the schedule's.
   void start(DeviceBatch batch, std::optional<double> lr = {});
   /// Steps that were started and not finished.
   std::size_t in_flight() const { return in_flight_.size(); }
@@ -58,6 +60,9 @@ class Trainer {
   StepResult finish();
   /// Both, for a batch on the CPU.
   StepResult step(const Batch& batch, std::optional<double> lr = {});
+
+  /// Why steps on a GPU are not recorded although they could be; empty where they are (Replay::why_not).
+  const std::string& why_not_recorded() const { return replay_.why_not(); }
 
   Optimizer& optimizer() { return *optimizer_; }
   /// The average of the weights and of the statistics of batch norms; null without --ema.
@@ -75,6 +80,10 @@ class Trainer {
     std::int64_t begin, end;
     Download loss = {}, logits = {};
   };
+  // What of a batch is on the device.
+  struct Inputs {
+    Tensor images, labels, targets;
+  };
   struct Step {
     std::int64_t number;  // from 0
     DeviceBatch batch;
@@ -84,8 +93,9 @@ class Trainer {
   };
   std::vector<Part> parts_of(const DeviceBatch& batch) const;
   void begin(std::int64_t step, const Part& part);
-  void forward_and_backward(const DeviceBatch& batch, Part& part);
-  Variable loss_of(const Variable& logits, const DeviceBatch& batch, const Part& part) const;
+  std::vector<Tensor> launch(std::int64_t step, const Inputs& batch, const std::vector<Part>& parts);
+  std::pair<Tensor, Tensor> forward_and_backward(const Inputs& batch, const Part& part);
+  Variable loss_of(const Variable& logits, const Inputs& batch, const Part& part) const;
   Tensor normalized(const Tensor& images) const;
   [[noreturn]] void explain(Step& step, double loss, double norm);
 
@@ -98,6 +108,7 @@ class Trainer {
   std::optional<Ema> ema_;
   Schedule schedule_;
   std::int64_t total_steps_;
+  Replay replay_;
   std::deque<Step> in_flight_;
 };
 

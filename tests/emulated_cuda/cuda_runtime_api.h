@@ -1,5 +1,6 @@
-// The part of CUDA's runtime that RepLK uses, for the emulated GPU: everything is done when a call returns,
-// so streams and events are only names. Signatures and numbers are CUDA's.
+// The part of CUDA's runtime that RepLK uses, for the emulated GPU: everything is done when a call returns
+// (or kept for a graph that is recorded), so streams and events are only names. Signatures and numbers are
+// CUDA's.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +32,11 @@ enum cudaError_t {
 };
 using cudaStream_t = struct EmulatedStream*;
 using cudaEvent_t = struct EmulatedEvent*;
+using cudaGraph_t = struct EmulatedGraph*;
+using cudaGraphExec_t = struct EmulatedGraph*;
+struct cudaGraphNode_t;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
 
 struct cudaDeviceProp {
   char name[256];
@@ -59,6 +65,15 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
 cudaError_t cudaMemset2DAsync(void* to, std::size_t pitch, int value, std::size_t width, std::size_t height,
                               cudaStream_t);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int);
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph);
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status);
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, std::size_t* count);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 
 inline cudaError_t cudaDriverGetVersion(int* version) { return *version = CUDART_VERSION, cudaSuccess; }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
@@ -89,8 +104,10 @@ struct cudaLaunchConfig_t {
 template <class... Parameters, class... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Args&&... args) {
-  const std::tuple<Parameters...> copies(std::forward<Args>(args)...);
-  replk::emulated::launch(config->gridDim.x, config->blockDim.x, config->dynamicSmemBytes,
-                          [&] { std::apply(kernel, copies); });
+  replk::emulated::run_or_record(
+      [config = *config, kernel, copies = std::tuple<Parameters...>(std::forward<Args>(args)...)] {
+        replk::emulated::launch(config.gridDim.x, config.blockDim.x, config.dynamicSmemBytes,
+                                [&] { std::apply(kernel, copies); });
+      });
   return cudaSuccess;
 }

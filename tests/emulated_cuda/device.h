@@ -26,6 +26,9 @@ extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 inline unsigned lane() { return threadIdx.x % 32; }
 
+/// Runs `work` (a kernel, a copy) now, or keeps it for the graph that this thread records.
+void run_or_record(std::function<void()> work);
+
 /// Runs body() for every thread of every block. Ends the process when some threads of a block or warp wait
 /// for others that never come.
 void launch(unsigned blocks, unsigned threads, std::size_t shared_bytes, const std::function<void()>& body);

@@ -24,18 +24,20 @@ auto value_of(T x) {
 template <class T, class C>
 void gemm(const char*, std::int64_t m, std::int64_t n, std::int64_t k, Matrix<const T> a, Matrix<const T> b,
           Matrix<C> c, bool accumulate) {
-  const emulated::DeviceAccess access;
   const auto at = [](const Matrix<const T>& matrix, std::int64_t i, std::int64_t j) {
     return value_of(matrix.data[matrix.transposed ? j * matrix.stride + i : i * matrix.stride + j]);
   };
-  for (std::int64_t i = 0; i < m; ++i)
-    for (std::int64_t j = 0; j < n; ++j) {
-      decltype(value_of(T{})) sum = 0;
-      for (std::int64_t l = 0; l < k; ++l) sum += at(a, i, l) * at(b, l, j);
-      C& target = c.data[i * c.stride + j];
-      if (accumulate) sum += static_cast<decltype(sum)>(target);
-      target = C(sum);
-    }
+  emulated::run_or_record([=] {
+    const emulated::DeviceAccess access;
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t j = 0; j < n; ++j) {
+        decltype(value_of(T{})) sum = 0;
+        for (std::int64_t l = 0; l < k; ++l) sum += at(a, i, l) * at(b, l, j);
+        C& target = c.data[i * c.stride + j];
+        if (accumulate) sum += static_cast<decltype(sum)>(target);
+        target = C(sum);
+      }
+  });
 }
 
 #define REPLK_GEMM(T, C)                                                                     \

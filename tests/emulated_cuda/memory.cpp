@@ -2,7 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 
@@ -26,7 +28,7 @@ struct Arena {
   std::size_t used = 0, in_use = 0;
   int open = 0;
   std::map<char*, std::size_t> sizes;
-  std::multimap<std::size_t, char*> free;
+  std::map<char*, std::size_t> free;  // gaps included; no two are neighbours
 
   Arena() {
     void* memory = mmap(nullptr, kArena, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -56,15 +58,17 @@ DeviceAccess::~DeviceAccess() {
 void* take_device(std::size_t bytes) {
   Arena& a = arena();
   const std::lock_guard lock(a.mutex);
-  const std::size_t size = (bytes + kUnit - 1) / kUnit * kUnit;
+  const std::size_t size = (bytes + kUnit - 1) / kUnit * kUnit, whole = size + kGap;
   char* memory = nullptr;
-  if (const auto found = a.free.find(size); found != a.free.end()) {
-    memory = found->second;
+  const auto fits = [whole](const auto& block) { return block.second >= whole; };
+  if (const auto found = std::find_if(a.free.begin(), a.free.end(), fits); found != a.free.end()) {
+    memory = found->first;
+    if (found->second > whole) a.free.emplace(memory + whole, found->second - whole);
     a.free.erase(found);
   } else {
-    if (size > kArena || !a.begin || a.used + size + kGap > kArena) return nullptr;
+    if (size > kArena || !a.begin || a.used + whole > kArena) return nullptr;
     memory = a.begin + a.used;
-    a.used += size + kGap;
+    a.used += whole;
   }
   const DeviceAccess access;
   ASAN_UNPOISON_MEMORY_REGION(memory, size);
@@ -82,8 +86,18 @@ void give_back_device(void* memory) {
   if (found == a.sizes.end()) return;
   a.in_use -= found->second;
   ASAN_POISON_MEMORY_REGION(found->first, found->second);
-  a.free.emplace(found->second, found->first);
+  auto block = a.free.emplace(found->first, found->second + kGap).first;
   a.sizes.erase(found);
+  if (const auto next = std::next(block);
+      next != a.free.end() && block->first + block->second == next->first) {
+    block->second += next->second;
+    a.free.erase(next);
+  }
+  if (block == a.free.begin()) return;
+  if (const auto before = std::prev(block); before->first + before->second == block->first) {
+    before->second += block->second;
+    a.free.erase(block);
+  }
 }
 
 std::size_t device_bytes() { return kArena; }

@@ -2,13 +2,20 @@
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <vector>
 
 #include "tests/emulated_cuda/cuda_runtime_api.h"
 #include "tests/emulated_cuda/memory.h"
 
 using namespace replk::emulated;
 
+struct EmulatedGraph {
+  std::vector<std::function<void()>> work;
+};
+
 namespace {
+
+thread_local EmulatedGraph* recorded = nullptr;
 
 std::mutex mutex;
 std::set<std::pair<std::uintptr_t, std::uintptr_t>>& pinned() {  // [begin, end)
@@ -17,6 +24,13 @@ std::set<std::pair<std::uintptr_t, std::uintptr_t>>& pinned() {  // [begin, end)
 }
 
 }  // namespace
+
+void replk::emulated::run_or_record(std::function<void()> work) {
+  if (recorded)
+    recorded->work.push_back(std::move(work));
+  else
+    work();
+}
 
 const char* cudaGetErrorName(cudaError_t) { return "cudaError"; }
 const char* cudaGetErrorString(cudaError_t) { return "an error of the emulated GPU"; }
@@ -69,16 +83,20 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  const DeviceAccess access;
-  std::memcpy(to, from, bytes);
+  run_or_record([=] {
+    const DeviceAccess access;
+    std::memcpy(to, from, bytes);
+  });
   return cudaSuccess;
 }
 
 cudaError_t cudaMemset2DAsync(void* to, std::size_t pitch, int value, std::size_t width, std::size_t height,
                               cudaStream_t) {
-  const DeviceAccess access;
-  for (std::size_t row = 0; row < height; ++row)
-    std::memset(static_cast<char*>(to) + row * pitch, value, width);
+  run_or_record([=] {
+    const DeviceAccess access;
+    for (std::size_t row = 0; row < height; ++row)
+      std::memset(static_cast<char*>(to) + row * pitch, value, width);
+  });
   return cudaSuccess;
 }
 
@@ -87,3 +105,40 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->major = 9, properties->minor = 0, properties->multiProcessorCount = 4;
   return cudaSuccess;
 }
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  recorded = new EmulatedGraph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  *graph = std::exchange(recorded, nullptr);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  *status = recorded ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, std::size_t* count) {
+  *count = graph->work.size();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
+  *executable = new EmulatedGraph(*graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+  for (const auto& work : executable->work) work();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return cudaGraphDestroy(executable); }

@@ -186,6 +186,36 @@ TEST_CASE("scripts/compute/training on a GPU") {
   set_precision(Precision::fp32);
 }
 
+TEST_CASE("scripts/compute/a recorded step is the step") {
+  if (!cuda_or_skip("recorded steps")) return;
+  Fixture fixture;
+  TrainOptions mixed = on(fixture.options, "cuda", "bf16"), parts = on(fixture.options, "cuda"), sgd = parts;
+  mixed.mixup = 0.8, mixed.cutmix = 1, mixed.ema = 0.9, mixed.weight_decay_end = 0.2;
+  parts.accumulate = 2, parts.ema = 0.9, parts.checkpointing = true;
+  sgd.optimizer = "sgd", sgd.layer_decay = 0.8, sgd.clip_grad = 0;
+  for (TrainOptions options : {on(fixture.options, "cuda"), mixed, parts, sgd}) {
+    TrainParts recorded(options);
+    options.cuda_graph = "off";
+    TrainParts launched(options);
+    CHECK(losses_of(recorded, 12, 1) == losses_of(launched, 12, 1));
+    for (std::size_t i = 0; i < recorded.model.state().size(); ++i) {
+      const NamedTensor a = recorded.model.state()[i], b = launched.model.state()[i];
+      INFO(a.name);
+      CHECK(same_bits(a.tensor, b.tensor));
+    }
+    const auto state = recorded.trainer.optimizer().state(), expected = launched.trainer.optimizer().state();
+    for (const auto& [name, tensor] : expected) {
+      INFO(name);
+      CHECK(same_bits(state.at(name), tensor));
+    }
+    if (!recorded.trainer.ema()) continue;
+    const auto average = recorded.trainer.ema()->state();
+    for (const auto& [name, tensor] : launched.trainer.ema()->state())
+      CHECK(same_bits(average.at(name), tensor));
+  }
+  set_precision(Precision::fp32);
+}
+
 TEST_CASE("scripts/compute/evaluation and checkpoints travel between devices") {
   if (!cuda_or_skip("evaluation")) return;
   Fixture fixture;

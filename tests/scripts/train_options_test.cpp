@@ -197,6 +197,7 @@ TEST_CASE("scripts/train_options/values_out_of_range") {
                                                      {"--save-every", "0"},
                                                      {"--patience", "-1"},
                                                      {"--tensorboard", "yes"},
+                                                     {"--cuda-graph", "1"},
                                                      {"--keep", "-1"},
                                                      {"--limit", "-5"},
                                                      {"--image-size", "100000"},
