@@ -1,9 +1,10 @@
-// What has no name in C++: conversions, dynamic shared memory, and the instructions of the tensor cores and
-// of asynchronous copies. Every line of assembly is here. (tests/emulated_cuda has a file of the same name,
-// which says in C++ what they do.)
+// What has no name in C++: conversions, dynamic shared memory, and the instructions of the tensor cores, of
+// asynchronous copies and of clusters. Every line of assembly is here. (tests/emulated_cuda has a file of the
+// same name, which says in C++ what they do.)
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "core/dtype.h"
 
@@ -25,11 +26,37 @@ __device__ inline f16 round_to_f16(float x) {
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(x));
   return result;
 }
+/// Two of them in one word, `first` in its lower half.
+__device__ inline std::uint32_t round_pair(float first, float second, bf16) {
+  std::uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+}
+__device__ inline std::uint32_t round_pair(float first, float second, f16) {
+  std::uint32_t pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+}
 /// The bits of x with the 11 significant ones that the tensor cores read of an f32; ties away from 0.
 __device__ inline std::uint32_t round_to_tf32(float x) {
   std::uint32_t bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
   return bits;
+}
+
+/// 1 / x to the last bit or two, for x that are not denormal.
+__device__ inline float reciprocal(float x) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+/// Writes 16 bytes to device memory, in one instruction: left to itself, the compiler makes four of it in
+/// unrolled loops.
+__device__ inline void store_vector(void* memory, const uint4& vector) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(memory)),
+               "r"(vector.x), "r"(vector.y), "r"(vector.z), "r"(vector.w)
+               : "memory");
 }
 
 /// Start of the shared memory whose size the launch gives, a multiple of 16 bytes.
@@ -49,6 +76,54 @@ __device__ inline void copy_async(void* shared, const void* memory) {
                : "memory");
 }
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// Clusters: the blocks that a launch puts side by side (Grid::cluster), which can write to each other's
+// shared memory, on GPUs of compute capability 9.0 and later. Elsewhere every block is a cluster of its own.
+#if __CUDA_ARCH__ >= 900
+__device__ inline unsigned cluster_size() {
+  unsigned size;
+  asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
+  return size;
+}
+/// The number of this block within its cluster.
+__device__ inline unsigned cluster_rank() {
+  unsigned rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+/// cluster_wait returns when all threads of the cluster have called cluster_arrive; what they wrote before
+/// can be read then. Every thread calls the two in turn, the threads of a warp together.
+__device__ inline void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+/// The same for threads whose writes nobody in another block reads: does not wait until they are seen.
+__device__ inline void cluster_arrive_relaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+/// Writes `value` to where *shared lies in dynamic shared memory, but in that of block `rank` of the cluster,
+/// which must have started and not returned.
+template <class T>
+__device__ void store_in_block(T* shared, unsigned rank, const T& value) {
+  static_assert(sizeof(T) % 4 == 0, "whole words expected");
+  std::uint32_t words[sizeof(T) / 4], address;
+  memcpy(words, &value, sizeof(T));
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(shared)), "r"(rank));
+  for (int i = 0; i < static_cast<int>(sizeof(T) / 4); ++i)
+    asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(address + 4 * i), "r"(words[i]) : "memory");
+}
+#else
+__device__ inline unsigned cluster_size() { return 1; }
+__device__ inline unsigned cluster_rank() { return 0; }
+__device__ inline void cluster_arrive() {}
+__device__ inline void cluster_arrive_relaxed() {}
+__device__ inline void cluster_wait() {}
+template <class T>
+__device__ void store_in_block(T* shared, unsigned, const T& value) {
+  *shared = value;
+}
+#endif
 
 // How the 32 threads of a warp hold a piece of A (16 x depth), of B (depth x 8) and of C (16 x 8): with
 // g = lane / 4 and t = lane % 4, C is in registers {C[g][2t], C[g][2t+1], C[g+8][2t], C[g+8][2t+1]}. A row of

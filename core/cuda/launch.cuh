@@ -12,6 +12,7 @@ struct Grid {
   std::int64_t blocks;
   int threads;
   std::size_t shared_bytes = 0;
+  int cluster = 1;  // blocks that can reach each other's shared memory (instructions.cuh)
 };
 
 /// Runs kernel(args...) on the compute stream and checks the launch; `name` ("relu") is what errors call it.
@@ -25,6 +26,10 @@ void launch(const char* name, Grid grid, void (*kernel)(Parameters...), const Ar
   config.blockDim = dim3(static_cast<unsigned>(grid.threads));
   config.dynamicSmemBytes = grid.shared_bytes;
   config.stream = compute_stream();
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {static_cast<unsigned>(grid.cluster), 1, 1};
+  if (grid.cluster > 1) config.attrs = &cluster, config.numAttrs = 1;
   cudaLaunchKernelEx(&config, kernel, args...);  // check_launch asks how it went
   check_launch(name);
 }

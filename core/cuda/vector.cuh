@@ -85,6 +85,7 @@ __device__ inline Lanes<T, n> load_raw(const T* p) {
   return lanes;
 }
 
+/// To device memory (not shared memory).
 template <int n, class T>
 __device__ inline void store_raw(T* p, const Lanes<T, n>& lanes) {
   if constexpr (n == 1) {
@@ -94,24 +95,37 @@ __device__ inline void store_raw(T* p, const Lanes<T, n>& lanes) {
     static_assert(kChunks * 16 == n * static_cast<int>(sizeof(T)), "whole vectors expected");
     uint4 chunks[kChunks];
     memcpy(chunks, &lanes, sizeof(chunks));
-    for (int c = 0; c < kChunks; ++c) reinterpret_cast<uint4*>(p)[c] = chunks[c];
+    for (int c = 0; c < kChunks; ++c) store_vector(reinterpret_cast<uint4*>(p) + c, chunks[c]);
   }
+}
+
+template <class T, int n>
+__device__ inline Lanes<Accumulator<T>, n> widen(const Lanes<T, n>& raw) {
+  Lanes<Accumulator<T>, n> wide;
+  for (int i = 0; i < n; ++i) wide[i] = widen(raw[i]);
+  return wide;
+}
+template <class T, int n>
+__device__ inline Lanes<T, n> narrow(const Lanes<Accumulator<T>, n>& wide) {
+  Lanes<T, n> raw;
+  if constexpr (sizeof(T) == 2 && n % 2 == 0) {
+    std::uint32_t pairs[n / 2];
+    for (int i = 0; i < n / 2; ++i) pairs[i] = round_pair(wide[2 * i], wide[2 * i + 1], T{});
+    memcpy(&raw, pairs, sizeof(raw));
+  } else {
+    for (int i = 0; i < n; ++i) raw[i] = narrow<T>(wide[i]);
+  }
+  return raw;
 }
 
 /// The same, in the type in which one computes.
 template <int n, class T>
 __device__ inline Lanes<Accumulator<T>, n> load(const T* p) {
-  const Lanes<T, n> raw = load_raw<n>(p);
-  Lanes<Accumulator<T>, n> wide;
-  for (int i = 0; i < n; ++i) wide[i] = widen(raw[i]);
-  return wide;
+  return widen(load_raw<n>(p));
 }
-
 template <int n, class T>
 __device__ inline void store(T* p, const Lanes<Accumulator<T>, n>& wide) {
-  Lanes<T, n> raw;
-  for (int i = 0; i < n; ++i) raw[i] = narrow<T>(wide[i]);
-  store_raw(p, raw);
+  store_raw(p, narrow<T>(wide));
 }
 
 /// Where a kernel puts a gradient: overwrites, or adds to what is there, in the accumulator's precision.

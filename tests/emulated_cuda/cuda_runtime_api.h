@@ -41,13 +41,17 @@ enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptur
 struct cudaDeviceProp {
   char name[256];
   int major, minor, multiProcessorCount;
+  std::size_t sharedMemPerBlockOptin;
 };
 enum cudaMemoryType { cudaMemoryTypeUnregistered = 0, cudaMemoryTypeHost = 1, cudaMemoryTypeDevice = 2 };
 struct cudaPointerAttributes {
   cudaMemoryType type;
 };
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaFuncAttribute {
+  cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+  cudaFuncAttributeNonPortableClusterSizeAllowed = 14,
+};
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0;
 
 const char* cudaGetErrorName(cudaError_t);
@@ -90,24 +94,41 @@ inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
 inline cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
 inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 
-// A block of an H100 can have so much shared memory.
+constexpr int kMostSharedBytes = 227 * 1024;  // of a block, on an H100
 template <class Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int bytes) {
-  return bytes <= 227 * 1024 ? cudaSuccess : cudaErrorInvalidValue;
+cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute attribute, int value) {
+  const bool fits = attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value <= kMostSharedBytes;
+  return fits ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    struct {
+      unsigned x, y, z;
+    } clusterDim;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   std::size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
+  cudaLaunchAttribute* attrs = nullptr;
+  unsigned numAttrs = 0;
 };
 template <class... Parameters, class... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Args&&... args) {
+  const unsigned cluster = config->numAttrs > 0 ? config->attrs[0].val.clusterDim.x : 1;
   replk::emulated::run_or_record(
-      [config = *config, kernel, copies = std::tuple<Parameters...>(std::forward<Args>(args)...)] {
-        replk::emulated::launch(config.gridDim.x, config.blockDim.x, config.dynamicSmemBytes,
+      [config = *config, cluster, kernel, copies = std::tuple<Parameters...>(std::forward<Args>(args)...)] {
+        replk::emulated::launch(config.gridDim.x, config.blockDim.x, config.dynamicSmemBytes, cluster,
                                 [&] { std::apply(kernel, copies); });
       });
   return cudaSuccess;
+}
+template <class Kernel>
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, Kernel, const cudaLaunchConfig_t*) {
+  return *clusters = 8, cudaSuccess;
 }

@@ -5,6 +5,7 @@
 #include <boost/context/fixedsize_stack.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -22,10 +23,10 @@ dim3 blockDim, gridDim;
 
 namespace {
 
-constexpr unsigned kMostThreads = 1024, kWarp = 32;
+constexpr unsigned kMostThreads = 1024, kMostBlocks = 16, kWarp = 32;  // of a block, of a cluster
 constexpr std::size_t kStackBytes = 128 << 10;
 
-enum class State { ready, waits_for_warp, waits_for_block, done };
+enum class State { ready, waits_for_warp, waits_for_block, waits_for_cluster, done };
 
 // Runs one thread after another, on a stack of its own.
 struct Fibre {
@@ -39,15 +40,24 @@ struct Warp {
   std::array<Words, kWarp> given, shown;
 };
 
-struct Machine {
-  std::vector<Fibre> fibres = std::vector<Fibre>(kMostThreads);
+// Of the cluster that runs.
+struct Block {
+  std::deque<Fibre> fibres;
   std::array<Warp, kMostThreads / kWarp> warps;
-  const std::function<void()>* body = nullptr;
-  unsigned current = 0, alive = 0, waiting = 0;
+  unsigned alive = 0, waiting = 0;
   char* shared = nullptr;
   std::size_t shared_bytes = 0;
+};
+
+struct Machine {
+  std::array<Block, kMostBlocks> blocks;
+  const std::function<void()>* body = nullptr;
+  unsigned cluster = 1, rank = 0, thread = 0;  // of the thread that runs: the last two
   bool backwards = false;  // every second launch: whoever forgets a barrier does not get away with it twice
   void* fake_stack = nullptr;
+
+  Block& block() { return blocks[rank]; }
+  Fibre& fibre() { return block().fibres[thread]; }
 };
 
 Machine& machine() {
@@ -77,42 +87,45 @@ void finish_switch(void* fake_stack, bool in_fibre) {
 }
 
 void to_scheduler() {
-  Machine& m = machine();
-  Fibre& self = m.fibres[m.current];
+  Fibre& self = machine().fibre();
   void* fake_stack = nullptr;
   start_switch(&fake_stack, scheduler_stack, scheduler_bytes);
   self.scheduler = std::move(self.scheduler).resume();
   finish_switch(fake_stack, true);
 }
 
+void release(Block& block, State waiting, unsigned begin = 0, unsigned end = kMostThreads) {
+  for (unsigned t = begin; t < std::min(end, blockDim.x); ++t)
+    if (block.fibres[t].state == waiting) block.fibres[t].state = State::ready;
+}
+
 void release_block() {
-  Machine& m = machine();
-  m.waiting = 0;
-  for (unsigned t = 0; t < blockDim.x; ++t)
-    if (m.fibres[t].state == State::waits_for_block) m.fibres[t].state = State::ready;
+  Block& block = machine().block();
+  block.waiting = 0;
+  release(block, State::waits_for_block);
 }
 
 void release_warp(unsigned w) {
-  Machine& m = machine();
-  m.warps[w].waiting = 0;
-  m.warps[w].shown = m.warps[w].given;
-  for (unsigned t = w * kWarp; t < std::min((w + 1) * kWarp, blockDim.x); ++t)
-    if (m.fibres[t].state == State::waits_for_warp) m.fibres[t].state = State::ready;
+  Block& block = machine().block();
+  block.warps[w].waiting = 0;
+  block.warps[w].shown = block.warps[w].given;
+  release(block, State::waits_for_warp, w * kWarp, (w + 1) * kWarp);
 }
 
 void end_thread() {
   Machine& m = machine();
-  m.fibres[m.current].state = State::done;
-  Warp& warp = m.warps[m.current / kWarp];
-  --m.alive, --warp.alive;
-  if (m.alive > 0 && m.waiting == m.alive) release_block();
-  if (warp.alive > 0 && warp.waiting == warp.alive) release_warp(m.current / kWarp);
+  m.fibre().state = State::done;
+  Block& block = m.block();
+  Warp& warp = block.warps[m.thread / kWarp];
+  --block.alive, --warp.alive;
+  if (block.alive > 0 && block.waiting == block.alive) release_block();
+  if (warp.alive > 0 && warp.waiting == warp.alive) release_warp(m.thread / kWarp);
 }
 
 void enter(unsigned thread) {
   Machine& m = machine();
-  Fibre& fibre = m.fibres[thread];
-  m.current = thread;
+  m.thread = thread;
+  Fibre& fibre = m.fibre();
   threadIdx = {thread, 0, 0};
   start_switch(&m.fake_stack, fibre.stack, kStackBytes);
   fibre.thread = std::move(fibre.thread).resume();
@@ -142,69 +155,103 @@ void prepare(Fibre& fibre) {
   std::abort();
 }
 
-void run_block(unsigned threads) {
+// Makes block `rank` of the next cluster ready to run.
+void start_block(unsigned rank, std::size_t shared_bytes) {
+  Block& block = machine().blocks[rank];
+  while (block.fibres.size() < blockDim.x) prepare(block.fibres.emplace_back());
+  block.alive = blockDim.x, block.waiting = 0;
+  for (unsigned w = 0; w * kWarp < blockDim.x; ++w)
+    block.warps[w].alive = std::min(kWarp, blockDim.x - w * kWarp), block.warps[w].waiting = 0;
+  for (unsigned t = 0; t < blockDim.x; ++t) block.fibres[t].state = State::ready;
+  if (block.shared_bytes != shared_bytes || !block.shared) {  // to the byte: address sanitizer sees its end
+    std::free(block.shared);
+    block.shared = static_cast<char*>(std::aligned_alloc(16, (shared_bytes + 16) / 16 * 16));
+    block.shared_bytes = shared_bytes;
+  }
+  std::memset(block.shared, 0xff, shared_bytes);  // NaN in every type: nothing may count on what was there
+}
+
+// Until all threads of block `rank` have returned or wait for the cluster.
+void run_block(unsigned rank) {
   Machine& m = machine();
-  m.alive = threads, m.waiting = 0;
-  for (unsigned w = 0; w * kWarp < threads; ++w)
-    m.warps[w].alive = std::min(kWarp, threads - w * kWarp), m.warps[w].waiting = 0;
-  for (unsigned t = 0; t < threads; ++t) m.fibres[t].state = State::ready;
-  while (m.alive > 0) {
-    bool moved = false;
-    for (unsigned i = 0; i < threads; ++i) {
-      const unsigned t = m.backwards ? threads - 1 - i : i;
-      if (m.fibres[t].state != State::ready) continue;
+  m.rank = rank;
+  Block& block = m.block();
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (unsigned i = 0; i < blockDim.x; ++i) {
+      const unsigned t = m.backwards ? blockDim.x - 1 - i : i;
+      if (block.fibres[t].state != State::ready) continue;
       enter(t);
       moved = true;
     }
-    if (!moved) give_up("some threads wait for others that have returned or wait elsewhere.");
   }
+  for (unsigned t = 0; t < blockDim.x; ++t)
+    if (const State state = block.fibres[t].state;
+        state == State::waits_for_warp || state == State::waits_for_block)
+      give_up("some threads wait for others that have returned or wait elsewhere.");
 }
 
 }  // namespace
 
-void launch(unsigned blocks, unsigned threads, std::size_t shared_bytes, const std::function<void()>& body) {
+void launch(unsigned blocks, unsigned threads, std::size_t shared_bytes, unsigned cluster,
+            const std::function<void()>& body) {
   static std::mutex one_at_a_time;
   const std::lock_guard lock(one_at_a_time);
   const DeviceAccess access;
   Machine& m = machine();
   if (threads == 0 || threads > kMostThreads) give_up("1 to 1,024 threads expected.");
-  for (unsigned t = 0; t < threads; ++t)
-    if (!m.fibres[t].stack) prepare(m.fibres[t]);
+  if (cluster == 0 || cluster > kMostBlocks || blocks % cluster != 0)
+    give_up("whole clusters of 1 to 16 blocks expected.");
   m.body = &body;
   m.backwards = !m.backwards;
+  m.cluster = cluster;
   gridDim = dim3(blocks), blockDim = dim3(threads);
-  if (m.shared_bytes != shared_bytes || !m.shared) {  // to the byte, so that address sanitizer sees its end
-    std::free(m.shared);
-    m.shared = static_cast<char*>(std::aligned_alloc(16, (shared_bytes + 16) / 16 * 16));
-    m.shared_bytes = shared_bytes;
-  }
-  for (unsigned b = 0; b < blocks; ++b) {
-    std::memset(m.shared, 0xff, shared_bytes);  // NaN in every type: nothing may count on what was there
-    blockIdx = {b, 0, 0};
-    run_block(threads);
+  for (unsigned first = 0; first < blocks; first += cluster) {
+    for (unsigned rank = 0; rank < cluster; ++rank) start_block(rank, shared_bytes);
+    for (bool alive = true; alive;) {
+      alive = false;
+      for (unsigned rank = 0; rank < cluster; ++rank) {
+        blockIdx = {first + rank, 0, 0};
+        run_block(rank);
+        alive = alive || m.blocks[rank].alive > 0;
+      }
+      for (unsigned rank = 0; rank < cluster; ++rank) release(m.blocks[rank], State::waits_for_cluster);
+    }
   }
 }
 
 void sync_block() {
-  Machine& m = machine();
-  m.fibres[m.current].state = State::waits_for_block;
-  if (++m.waiting == m.alive) release_block();
-  if (m.fibres[m.current].state != State::ready) to_scheduler();
+  Block& block = machine().block();
+  Fibre& self = machine().fibre();
+  self.state = State::waits_for_block;
+  if (++block.waiting == block.alive) release_block();
+  if (self.state != State::ready) to_scheduler();
+}
+
+void sync_cluster() {
+  machine().fibre().state = State::waits_for_cluster;
+  to_scheduler();
 }
 
 const std::array<Words, 32>& exchange(const Words& words) {
   Machine& m = machine();
-  const unsigned w = m.current / kWarp;
-  Warp& warp = m.warps[w];
-  warp.given[m.current % kWarp] = words;
-  m.fibres[m.current].state = State::waits_for_warp;
+  const unsigned w = m.thread / kWarp;
+  Warp& warp = m.block().warps[w];
+  warp.given[m.thread % kWarp] = words;
+  m.fibre().state = State::waits_for_warp;
   if (++warp.waiting == warp.alive) release_warp(w);
-  if (m.fibres[m.current].state != State::ready) to_scheduler();
+  if (m.fibre().state != State::ready) to_scheduler();
   return warp.shown;
 }
 
 void sync_warp() { exchange({}); }
 
-char* dynamic_shared() { return machine().shared; }
+unsigned cluster_size() { return machine().cluster; }
+unsigned cluster_rank() { return machine().rank; }
+char* dynamic_shared() { return machine().block().shared; }
+char* dynamic_shared_of(unsigned rank) {
+  if (rank >= machine().cluster) give_up("shared memory of a block that is not of the cluster.");
+  return machine().blocks[rank].shared;
+}
 
 }  // namespace replk::emulated

@@ -1,5 +1,5 @@
-// A GPU made of one CPU thread: blocks run one after the other, the threads of a block as fibres that change
-// places where they wait for each other.
+// A GPU made of one CPU thread: clusters of blocks run one after the other, the threads of a block as fibres
+// that change places where they wait for each other.
 #pragma once
 
 #include <array>
@@ -29,14 +29,23 @@ inline unsigned lane() { return threadIdx.x % 32; }
 /// Runs `work` (a kernel, a copy) now, or keeps it for the graph that this thread records.
 void run_or_record(std::function<void()> work);
 
-/// Runs body() for every thread of every block. Ends the process when some threads of a block or warp wait
-/// for others that never come.
-void launch(unsigned blocks, unsigned threads, std::size_t shared_bytes, const std::function<void()>& body);
+/// Runs body() for every thread of every block, `cluster` blocks being a cluster. Ends the process when some
+/// threads of a block or warp wait for others that never come.
+void launch(unsigned blocks, unsigned threads, std::size_t shared_bytes, unsigned cluster,
+            const std::function<void()>& body);
 
 void sync_block();
 void sync_warp();
-/// Shared memory of the block that runs: as many bytes as its launch asked for.
+/// A block of a cluster goes on until all of its threads are here, then the next one does: nothing may be in
+/// `static` shared memory, which all blocks have in common, across this barrier.
+void sync_cluster();
+unsigned cluster_size();
+/// The number of the block that runs within its cluster.
+unsigned cluster_rank();
+/// Shared memory of the block that runs, or of another one of its cluster: as many bytes as its launch asked
+/// for.
 char* dynamic_shared();
+char* dynamic_shared_of(unsigned rank);
 
 /// What one thread of a warp shows the others.
 using Words = std::array<std::uint32_t, 12>;

@@ -103,6 +103,7 @@ cudaError_t cudaMemset2DAsync(void* to, std::size_t pitch, int value, std::size_
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::strcpy(properties->name, "emulated GPU");
   properties->major = 9, properties->minor = 0, properties->multiProcessorCount = 4;
+  properties->sharedMemPerBlockOptin = kMostSharedBytes;
   return cudaSuccess;
 }
 

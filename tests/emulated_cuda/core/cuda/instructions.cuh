@@ -12,11 +12,18 @@ namespace replk::cuda {
 inline float widen(f16 x) { return static_cast<float>(x); }
 inline bf16 round_to_bf16(float x) { return bf16(x); }
 inline f16 round_to_f16(float x) { return f16(x); }
+template <class T>
+std::uint32_t round_pair(float first, float second, T) {
+  return T(first).bits | static_cast<std::uint32_t>(T(second).bits) << 16;
+}
 inline std::uint32_t round_to_tf32(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);
   const bool finite = (bits & 0x7f800000u) != 0x7f800000u;
   return finite ? (bits + 0x1000u) & ~0x1fffu : bits;
 }
+
+inline float reciprocal(float x) { return 1 / x; }
+inline void store_vector(void* memory, const uint4& vector) { std::memcpy(memory, &vector, sizeof(vector)); }
 
 inline char* dynamic_shared() { return emulated::dynamic_shared(); }
 inline std::uint32_t shared_address(const void* p) {
@@ -25,6 +32,16 @@ inline std::uint32_t shared_address(const void* p) {
 
 inline void copy_async(void* shared, const void* memory) { std::memcpy(shared, memory, 16); }
 inline void wait_for_copies() {}
+
+inline unsigned cluster_size() { return emulated::cluster_size(); }
+inline unsigned cluster_rank() { return emulated::cluster_rank(); }
+inline void cluster_arrive() {}  // all of the waiting is in cluster_wait
+inline void cluster_arrive_relaxed() {}
+inline void cluster_wait() { emulated::sync_cluster(); }
+template <class T>
+void store_in_block(T* shared, unsigned rank, const T& value) {
+  std::memcpy(emulated::dynamic_shared_of(rank) + shared_address(shared), &value, sizeof(T));
+}
 
 struct FragmentA {
   std::uint32_t x[4];
