@@ -6,12 +6,18 @@
 
 namespace replk {
 
+/// How a GPU takes the sums of a channel and then its result: by two sweeps over memory, or by one, the
+/// channel staying on the chip in between, where it fits. A test may force either.
+enum class BatchNorm2dKernel { automatic, two_sweeps, on_chip };
+
 struct BatchNorm2dParams {
   bool training = true;           // statistics of this batch; otherwise the running ones
   double momentum = 0.1;          // weight of this batch in the running statistics, in [0, 1]
   double eps = 1e-5;              // added to the variance, >= 0
   bool update_statistics = true;  // training only: whether the running statistics move
   Activation activation = Activation::none;
+  BatchNorm2dKernel kernel = BatchNorm2dKernel::automatic;
+  int blocks_per_channel = 0;  // of `on_chip`: 1, 2, 4, 8 or 16 (a cluster); 0 by itself
 };
 
 /// y[c, n, h, w] = activation((x[c, n, h, w] - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c])

@@ -116,10 +116,12 @@ struct Run {
 
 Run run(const Tensor& x, BatchNorm2dParams params) {
   const std::int64_t channels = x.size(0);
-  Run r{{}, running_mean_of(channels, x.dtype()), running_var_of(channels, x.dtype())};
-  r.y = batch_norm2d(x, Tensor::full({channels}, 1, x.dtype()), Tensor::zeros({channels}, x.dtype()),
-                     r.running_mean, r.running_var, params)
-            .data();
+  Run r{{},
+        running_mean_of(channels, x.dtype()).to(x.device()),
+        running_var_of(channels, x.dtype()).to(x.device())};
+  const Tensor ones = Tensor::full({channels}, 1, x.dtype(), x.device());
+  const Tensor zeros = Tensor::full({channels}, 0, x.dtype(), x.device());
+  r.y = batch_norm2d(x, ones, zeros, r.running_mean, r.running_var, params).data();
   return r;
 }
 
@@ -336,6 +338,101 @@ TEST_CASE("ops/batch_norm2d/on CUDA") {
   const Tensor x = random_tensor({3, 2, 4, 4}, 1, -1, 1, DType::bf16).to(Device::cuda());
   Tensor narrow = Tensor::zeros({3}, DType::bf16, Device::cuda());
   check_error([&] { batch_norm2d(x, narrow, narrow, narrow, narrow); }, {"batch_norm2d", "bf16", "f32 for"});
+}
+
+namespace {
+
+constexpr BatchNorm2dKernel kOnChip = BatchNorm2dKernel::on_chip;
+
+bool clusters_or_skip(const std::string& what) {
+  if (!cuda_or_skip(what)) return false;
+  if (device_info(Device::cuda()).compute_capability_major >= 9) return true;
+  skip_cuda(what, "this GPU has no clusters");
+  return false;
+}
+
+// y, running mean and variance, and the gradients of x, weight and bias.
+std::vector<Values> everything(const Tensor& x, const Tensor& dy, const BatchNorm2dParams& params) {
+  const Shape channels{x.size(0)};
+  const auto full = [&](double value) { return Tensor::full(channels, value, x.dtype(), x.device()); };
+  Parameter input("input", x), weight("weight", full(1.5)), bias("bias", full(-0.25));
+  Tensor mean = full(0), var = full(1);
+  Tape tape;
+  const Variable y = batch_norm2d(input, weight, bias, mean, var, params);
+  tape.backward(y, dy);
+  return {y.data().to_vector(),   mean.to_vector(),        var.to_vector(),
+          input.grad.to_vector(), weight.grad.to_vector(), bias.grad.to_vector()};
+}
+
+// f32 on the GPU beside f64 on the CPU.
+void check_everything(const Tensor& x, const Tensor& dy, const BatchNorm2dParams& params) {
+  const auto exact = everything(cast(x, DType::f64), cast(dy, DType::f64), params);
+  const auto got = everything(x.to(Device::cuda()), dy.to(Device::cuda()), params);
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    INFO("columns " << x.numel() / x.size(0) << ", result " << i);
+    CHECK(max_difference(got[i], exact[i]) <= 2e-5 * max_magnitude(exact[i], 1));
+  }
+}
+
+}  // namespace
+
+// By every number of blocks, also more than a channel has vectors for.
+TEST_CASE("ops/batch_norm2d/on chip") {
+  if (!clusters_or_skip("batch_norm2d on chip")) return;
+  for (const int blocks : {1, 2, 4, 8, 16}) {
+    const auto check = [&](const Shape& shape, BatchNorm2dParams params) {
+      params.kernel = kOnChip, params.blocks_per_channel = blocks;
+      check_op(norm_case(shape, params));
+    };
+    for (const Shape& shape : {Shape{3, 2, 4, 5}, Shape{1, 1, 1, 8}, Shape{2, 4, 16, 31}}) check(shape, {});
+    check({140, 1, 2, 4}, {});  // several channels to a multiprocessor
+    check({3, 2, 4, 5}, {.activation = Activation::gelu});
+    check({3, 2, 4, 5}, {.activation = Activation::relu});
+    check({3, 2, 4, 5}, {.training = false, .activation = Activation::gelu});
+  }
+}
+
+// Where one more vector takes more blocks, or no longer fits: the kernels hold 226 KiB to a block.
+TEST_CASE("ops/batch_norm2d/on chip, as much as fits") {
+  if (!clusters_or_skip("batch_norm2d on chip")) return;
+  constexpr std::int64_t kBlock = 226 * 1024 / 4;  // f32 elements of one input
+  for (const std::int64_t most :
+       {kBlock / 4 - 64, kBlock / 2 - 128, kBlock / 2, kBlock, 8 * kBlock, 16 * kBlock})
+    for (const std::int64_t columns : {most, most + 1, most + 4}) {
+      const Shape shape{1, 1, 1, columns};
+      check_everything(random_tensor(shape, 1, 2, 5, DType::f32), random_tensor(shape, 2, -1, 1, DType::f32),
+                       {});
+    }
+  const auto run_on_chip = [](std::int64_t columns, int blocks, bool backward) {
+    const Shape shape{1, 1, 1, columns};
+    const Tensor x = random_tensor(shape, 1, 2, 5, DType::f32).to(Device::cuda());
+    const BatchNorm2dParams params{.kernel = kOnChip, .blocks_per_channel = blocks};
+    if (backward)
+      everything(x, x, params);
+    else
+      run(x, params);
+  };
+  run_on_chip(kBlock, 1, false);
+  check_error([&] { run_on_chip(kBlock + 4, 1, false); }, {"batch_norm2d", "57860 columns", "f32", "chip"});
+  check_error([&] { run_on_chip(kBlock - 1, 1, false); },
+              {"batch_norm2d", "57855 columns"});  // no whole vectors
+  run_on_chip(kBlock / 2, 1, true);
+  check_error([&] { run_on_chip(kBlock / 2 + 4, 1, true); }, {"batch_norm2d", "28932 columns"});
+  run_on_chip(kBlock / 2 + 4, 2, true);
+  check_error([&] { run_on_chip(16 * kBlock + 4, 0, false); }, {"batch_norm2d", "chip"});
+}
+
+TEST_CASE("ops/batch_norm2d/on chip, unaligned") {
+  if (!cuda_or_skip("batch_norm2d of an unaligned tensor")) return;
+  const Tensor storage = random_tensor({101}, 1, 2, 5, DType::f32);
+  const Tensor x = storage.slice(1, 101).view({1, 1, 4, 25}),
+               dy = random_tensor(x.shape(), 2, -1, 1, DType::f32);
+  const auto exact = everything(cast(x, DType::f64), cast(dy, DType::f64), {});
+  const Tensor there = storage.to(Device::cuda()).slice(1, 101).view(x.shape());
+  const auto got = everything(there, dy.to(Device::cuda()), {});
+  for (std::size_t i = 0; i < exact.size(); ++i) CHECK(max_difference(got[i], exact[i]) <= 1e-4);
+  check_error([&] { everything(there, dy.to(Device::cuda()), {.kernel = kOnChip}); },
+              {"batch_norm2d", "chip"});
 }
 
 TEST_CASE("ops/batch_norm2d/errors") {
