@@ -39,7 +39,9 @@ const Chip& chip() {
   static const Chip only = [] {
     cudaDeviceProp gpu{};
     check_call(cudaGetDeviceProperties(&gpu, 0), "cudaGetDeviceProperties");
-    const int blocks = gpu.major < 9 ? 1 : has_large_clusters(gpu) ? kMostBlocksPerRow : 8;
+    cudaFuncAttributes code{};  // for what the code is that runs here: clusters take more than the GPU
+    check_call(cudaFuncGetAttributes(&code, nothing), "cudaFuncGetAttributes");
+    const int blocks = code.ptxVersion < 90 ? 1 : has_large_clusters(gpu) ? kMostBlocksPerRow : 8;
     return Chip{blocks, (static_cast<std::int64_t>(gpu.sharedMemPerBlockOptin) - kReservedBytes) / 16};
   }();
   return only;
