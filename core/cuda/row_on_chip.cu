@@ -5,9 +5,6 @@
 namespace replk::cuda {
 namespace {
 
-constexpr std::int64_t kReservedBytes =
-    1 << 10;  // for RowState; the rest of a block's shared memory holds vectors
-
 __global__ void nothing() {}
 
 struct Chip {
@@ -42,7 +39,7 @@ const Chip& chip() {
     cudaFuncAttributes code{};  // for what the code is that runs here: clusters take more than the GPU
     check_call(cudaFuncGetAttributes(&code, nothing), "cudaFuncGetAttributes");
     const int blocks = code.ptxVersion < 90 ? 1 : has_large_clusters(gpu) ? kMostBlocksPerRow : 8;
-    return Chip{blocks, (static_cast<std::int64_t>(gpu.sharedMemPerBlockOptin) - kReservedBytes) / 16};
+    return Chip{blocks, (static_cast<std::int64_t>(gpu.sharedMemPerBlockOptin) - kRowStateBytes) / 16};
   }();
   return only;
 }
@@ -58,7 +55,7 @@ RowShare share_row(std::int64_t rows, std::int64_t vectors, int inputs, int bloc
   constexpr std::int64_t kMultiprocessors = 132, kThreadsOfOne = 1024, kBytesOfOne = 227 << 10;
   const Chip& limits = chip();
   const auto part = [&](int count) { return ceil_div(vectors, count); };
-  const auto bytes = [&](int count) { return part(count) * inputs * 16 + kReservedBytes; };
+  const auto bytes = [&](int count) { return part(count) * inputs * 16 + kRowStateBytes; };
   if (blocks == 0)
     for (blocks = 1; blocks < limits.most_blocks && bytes(blocks) > kBytesOfOne / 2; blocks *= 2) {
     }

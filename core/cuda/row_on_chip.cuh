@@ -21,6 +21,9 @@ struct RowShare {
 /// do. `blocks` (1, 2, 4, 8 or 16) asks for that many; 0 leaves the choice to what was measured.
 RowShare share_row(std::int64_t rows, std::int64_t vectors, int inputs, int blocks = 0);
 
+/// Of a block's shared memory, for RowState; the rest holds vectors.
+inline constexpr std::int64_t kRowStateBytes = 1 << 10;
+
 /// What the threads of a block tell each other; `sums` is written by all blocks of the cluster.
 template <class F>
 struct alignas(16) RowState {
@@ -118,13 +121,14 @@ __global__ void __launch_bounds__(kMostThreadsOnChip, 2)
 }
 
 /// Runs F on the rows of a matrix of aligned vectors; `share` is that of share_row. F has types Element, Sum
-/// (see reduce.cuh) and Result, numbers kInputs and kLanes (of Element in 16 bytes), and on the device
-///   read(i, vectors)                  loads elements i ... i + kLanes - 1 of each input (i counts from the
-///   start of the matrix); of_row(row)                       what `add` needs of a row, computed by every
-///   thread; add(constants, vectors, sum)      adds these elements to sum; may change what is kept of them;
-///   of_sum(constants, sum)            makes of the whole sum what `put` needs, a Result;
-///   keep(row, result, sum)            called once per row: writes what is kept of it;
-///   put(result, i, vectors)           the operation.
+/// (see reduce.cuh) and Result, numbers kInputs and kLanes (of Element in 16 bytes), and on the device, for
+/// `vectors` (one of each input) that start with element i of the matrix:
+///   read(i, vectors)              loads them;
+///   of_row(row)                   constants for `add`, computed by every thread, all of a warp together;
+///   add(constants, vectors, sum)  adds them to sum; may change what is kept of them;
+///   of_sum(constants, sum)        the Result: what `put` needs of the whole sum;
+///   keep(row, result, sum)        is called once per row, and writes what is kept of it;
+///   put(result, i, vectors)       the operation.
 template <class F>
 void row_on_chip(const char* name, std::int64_t rows, std::int64_t columns, const RowShare& share,
                  const F& f) {
