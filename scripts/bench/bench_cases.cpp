@@ -5,9 +5,9 @@
 //   ... pointwise PASS IN OUT PIXELS              a 1x1 convolution train MODEL CHANNELS SIZE BATCH forward,
 //   loss, backward, AdamW infer MODEL CHANNELS SIZE BATCH           merged and folded
 //                        -> ready, and what was chosen
-//   run N                -> milliseconds of each of N runs of the case given last, one after the other; on a
-//   GPU
-//                           the mean of N runs launched in a row
+//   run N [W]            -> milliseconds of each of N runs of the case given last, one after the other and
+//   right
+//                           after W that do not count; on a GPU the mean of N runs launched in a row
 //   profile              -> "operator ms" for the operators of one run, the slowest first
 //   peak                 -> GFLOP/s of products and GB/s of a copy: the CPU's multiply-adds on all threads,
 //   or a
@@ -66,8 +66,13 @@ Case depthwise(std::istream& in, Where where) {
   in >> pass >> c >> n >> h >> w >> k >> stride >> kernel;
   const Tensor x = cast(random_tensor({c, n, h, w}, where.device), where.dtype);
   const Tensor weight = random_tensor({c, 1, k, k}, where.device), taps = cast(weight, where.dtype);
-  const auto g = DepthwiseConv2dGeometry::of(
-      x, weight, {}, {.stride = stride, .padding = k / 2, .kernel = kernel_named(kernel)});
+  // A training step prepares the weight that has just changed in the forward pass, for the backward one too.
+  const auto prepared = std::make_shared<Prepared>();
+  const auto g = DepthwiseConv2dGeometry::of(x, weight, {},
+                                             {.stride = stride,
+                                              .padding = k / 2,
+                                              .kernel = kernel_named(kernel),
+                                              .prepared = pass == "forward" ? nullptr : prepared.get()});
   const Tensor dy = cast(random_tensor(g.output_shape(), where.device), where.dtype);
   Tensor y = Tensor::empty_like(dy), dx = Tensor::empty_like(x), dw = Tensor::empty_like(weight);
   if constexpr (kHasCuda) {
@@ -87,10 +92,10 @@ Case depthwise(std::istream& in, Where where) {
             [=]() mutable { cpu::depthwise_conv2d_forward(g, x, weight, {}, y); }};
   if (pass == "input")
     return {kernel_of(DepthwisePass::backward_input),
-            [=] { cpu::depthwise_conv2d_backward_input(g, weight, dy, {dx}); }};
+            [=, keep = prepared] { cpu::depthwise_conv2d_backward_input(g, weight, dy, {dx}); }};
   if (pass == "both")
     return {kernel_of(DepthwisePass::backward_weight),
-            [=] { cpu::depthwise_conv2d_backward(g, x, weight, dy, {dx}, {dw}); }};
+            [=, keep = prepared] { cpu::depthwise_conv2d_backward(g, x, weight, dy, {dx}, {dw}); }};
   return {kernel_of(DepthwisePass::backward_weight),
           [=] { cpu::depthwise_conv2d_backward_weight(g, x, dy, {dw}); }};
 }
@@ -190,7 +195,9 @@ double milliseconds(const std::function<void()>& f, Device device) {
 }
 
 // A GPU works through a row of launches, as it does in training.
-std::vector<double> run(const Case& current, int count, Device device) {
+std::vector<double> run(const Case& current, int count, int uncounted, Device device) {
+  for (int i = 0; i < uncounted; ++i) current.run();
+  synchronize(device);
   if (!device.is_cpu()) {
     const auto row = [&] {
       for (int i = 0; i < count; ++i) current.run();
@@ -223,9 +230,9 @@ std::pair<double, double> peak(Where where) {
   const Tensor from = Tensor::zeros({kBytes}, DType::u8, where.device);
   Tensor to = Tensor::empty_like(from);
   const Case copy{"", [&] { to.copy_from(from); }};
-  run(multiply, 1, where.device), run(copy, 1, where.device);
-  return {2.0 * kSide * kSide * kSide / run(multiply, kRuns, where.device)[0] / 1e6,
-          2.0 * kBytes / run(copy, kRuns, where.device)[0] / 1e6};
+  run(multiply, 1, 0, where.device), run(copy, 1, 0, where.device);
+  return {2.0 * kSide * kSide * kSide / run(multiply, kRuns, 0, where.device)[0] / 1e6,
+          2.0 * kBytes / run(copy, kRuns, 0, where.device)[0] / 1e6};
 }
 
 Where parse(int argc, char** argv) {
@@ -254,7 +261,9 @@ int main(int argc, char** argv) try {
   Case current;
   for (std::string line; std::getline(std::cin, line);) {
     if (line.starts_with("run ")) {
-      for (const double ms : run(current, std::atoi(line.c_str() + 4), where.device)) std::cout << ms << ' ';
+      int count = 1, uncounted = 0;
+      std::istringstream(line.substr(4)) >> count >> uncounted;
+      for (const double ms : run(current, count, uncounted, where.device)) std::cout << ms << ' ';
       std::cout << std::endl;
     } else if (line == "profile") {
       std::cout << profile(current.run, where.device) << std::endl;

@@ -52,20 +52,26 @@ class RepLK:
 
     def case(self, line):
         chosen = self.ask(line).removeprefix("ready").strip()
-        return chosen, lambda count: [float(word) for word in self.ask(f"run {count}").split()]
+        return chosen, lambda count, uncounted=0: [
+            float(word) for word in self.ask(f"run {count} {uncounted}").split()]
 
 
 def timed(f, device="cpu"):
-    """A runner: called with a count it runs f that often and returns the milliseconds of each run; on a GPU the
-    mean of as many launched in a row."""
-    def run_row(count):
+    """A runner: called with a count it runs f that often and returns the milliseconds of each run, after as many
+    uncounted ones as asked for; on a GPU the mean of as many launched in a row."""
+    def run_row(count, uncounted=0):
+        for _ in range(uncounted):
+            f()
+        torch.cuda.synchronize()
         start = time.perf_counter()
         for _ in range(count):
             f()
         torch.cuda.synchronize()
         return [(time.perf_counter() - start) * 1e3 / count]
 
-    def run(count):
+    def run(count, uncounted=0):
+        for _ in range(uncounted):
+            f()
         times = []
         for _ in range(count):
             start = time.perf_counter()
@@ -77,7 +83,8 @@ def timed(f, device="cpu"):
 
 def interleaved(runners, seconds=SECONDS_PER_CASE):
     """Medians of the runners, which take turns. A turn is a pause, in which the threads that the one before left
-    spinning go to sleep, one run that does not count, and some that do; long runs need neither."""
+    spinning go to sleep, and a row of runs without a break, as many as take 30 ms (one to ten). One run before
+    them does not count: it finds the caches cold and the threads asleep. Long runs need neither."""
     start = time.perf_counter()
     for run in runners:
         run(1)
@@ -87,8 +94,7 @@ def interleaved(runners, seconds=SECONDS_PER_CASE):
         for run, own, first in zip(runners, times, warm_up):
             if first < 500:
                 time.sleep(PAUSE)
-                run(1)
-                own += run(max(1, min(10, int(30 / first))))
+                own += run(max(1, min(10, int(30 / first))), uncounted=1)
             else:
                 own += run(1)
         if sum(warm_up) > 60e3:
