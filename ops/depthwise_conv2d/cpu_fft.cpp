@@ -169,18 +169,18 @@ void convolve(const Job<T>& job, const T* from, const T* spectra, T* to, bool ac
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t group = task / job.pairs, pair = task % job.pairs;
       const T* block = spectra + group * (job.pairs_channels ? 2 : 1) * job.layout.block_size();
-      buffer.load(job.from(from, in, group, pair), in, in_corner);
+      buffer.load(job.from(from, in, group, pair), in_corner);
       for (std::int64_t q = 0; q < job.shape.columns; ++q) {
         const T* spectrum = block + q * job.layout.column_size();
         if (!job.pairs_channels) {
-          buffer.multiply_columns(q, in.h, out.h, spectrum, kConjugated);
+          buffer.multiply_columns(q, in_corner, out_corner, spectrum, kConjugated);
           continue;
         }
-        buffer.load_columns(q, in.h);
+        buffer.load_columns(q, in_corner);
         multiply<kConjugated>(job, buffer, q, spectrum);
-        buffer.store_columns(q, out.h);
+        buffer.store_columns(q, out_corner);
       }
-      buffer.store(job.to(to, out, group, pair), out, out_corner, accumulate);
+      buffer.store(job.to(to, out, group, pair), out_corner, accumulate);
     }
   });
 }
@@ -207,18 +207,18 @@ void backward(const Job<T>& job, const T* x, const T* dy, const T* spectra, T* d
       const std::int64_t first = job.pairs * part / parts, last = job.pairs * (part + 1) / parts;
       T* total = sum + part * all_blocks + group * group_size;
       for (std::int64_t pair = first; pair < last; ++pair) {
-        x_buffer.load(job.from(x, g.input, group, pair), g.input, in_corner);
-        dy_buffer.load(job.from(dy, g.output, group, pair), g.output, out_corner);
+        x_buffer.load(job.from(x, g.input, group, pair), in_corner);
+        dy_buffer.load(job.from(dy, g.output, group, pair), out_corner);
         for (std::int64_t q = 0; q < job.shape.columns; ++q) {
           const std::int64_t column = q * job.layout.column_size();
-          x_buffer.load_columns(q, g.input.h);
-          dy_buffer.load_columns(q, g.output.h);
+          x_buffer.load_columns(q, in_corner);
+          dy_buffer.load_columns(q, out_corner);
           accumulate_product(job, x_buffer, dy_buffer, q, pair == first, total + column);
           if (!dx) continue;
           multiply<true>(job, dy_buffer, q, spectra + group * group_size + column);
-          dy_buffer.store_columns(q, g.input.h);
+          dy_buffer.store_columns(q, in_corner);
         }
-        if (dx) dy_buffer.store(job.to(dx, g.input, group, pair), g.input, in_corner, accumulate_dx);
+        if (dx) dy_buffer.store(job.to(dx, g.input, group, pair), in_corner, accumulate_dx);
       }
     }
   });

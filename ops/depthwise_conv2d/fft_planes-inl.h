@@ -53,7 +53,8 @@ struct PlanePair {
   T *a[kLanes], *b[kLanes];
 };
 
-// A group of complex planes in lanes, and one column of it and its partner.
+// A group of complex planes in lanes, and one column of it and its partner. Behind the last element of every
+// row and below the last row lie zeros: what a transform reads where an image has ended.
 template <class T>
 class PlaneBuffer {
  public:
@@ -61,71 +62,92 @@ class PlaneBuffer {
   using V = hn::Vec<D>;
   using C = ComplexVector<V>;
   static constexpr std::int64_t kLanes = hn::MaxLanes(D());
+  static constexpr std::int64_t kElement = 2 * kLanes;
+
+  // An image in the upper left corner: where its pixels lie, and the elements of its rows and columns.
+  struct Corner {
+    Extent2d size;
+    std::vector<std::int64_t> pixels;
+    FftPlaces row, column;
+  };
 
   explicit PlaneBuffer(const FftShape& shape)
       : shape_(shape),
-        memory_(Tensor::empty({(shape.w.value + 2) * shape.h.value * 2 * kLanes}, dtype_of<T>())),
+        row_size_((shape.w.value + 1) * kElement),
+        memory_(
+            Tensor::empty({(shape.h.value + 1) * row_size_ + 2 * shape.h.value * kElement}, dtype_of<T>())),
         data_(memory_.template data<T>()),
-        columns_(data_ + shape.w.value * shape.h.value * 2 * kLanes) {}
-
-  T* data() { return data_; }
-  T* row(std::int64_t i) { return data_ + modulo(i, shape_.h.value) * row_size(); }
-  // Column 0 or 1 of the pair at hand.
-  T* column(int which) { return columns_ + which * shape_.h.value * 2 * kLanes; }
-
-  // Where the pixels of an image in the upper left corner lie.
-  std::vector<std::int64_t> corner(Extent2d size) const {
-    std::vector<std::int64_t> places;
-    for (std::int64_t i = 0; i < size.h; ++i)
-      for (std::int64_t j = 0; j < size.w; ++j) places.push_back((i * shape_.w.value + j) * 2 * kLanes);
-    return places;
+        columns_(data_ + (shape.h.value + 1) * row_size_),
+        whole_(rows_and_columns({shape.h.value, shape.w.value})),
+        work_(shape.h, kElement, shape.h.value),
+        mirrored_(shape.h, kElement, shape.h.value, true) {
+    for (std::int64_t i = 0; i < shape.h.value; ++i) std::fill_n(row(i + 1) - kElement, kElement, T(0));
+    std::fill_n(row(shape.h.value), row_size_, T(0));
   }
 
-  // Planes to the corner, and the rows they fill transformed.
-  void load(const PlanePair<const T>& planes, Extent2d size, const std::vector<std::int64_t>& corner) {
-    planes_to_lanes(D(), planes.a, size.h * size.w, corner.data(), data_);
-    planes_to_lanes(D(), planes.b, size.h * size.w, corner.data(), data_ + kLanes);
-    for (std::int64_t i = 0; i < size.h; ++i) transform_row(i, size.w, false);
+  T* data() { return data_; }
+  std::int64_t place(std::int64_t i, std::int64_t j) const { return i * row_size_ + j * kElement; }
+  T* row(std::int64_t i) { return data_ + i * row_size_; }
+  // Column 0 or 1 of the pair at hand.
+  T* column(int which) { return columns_ + which * shape_.h.value * kElement; }
+
+  Corner corner(Extent2d size) const {
+    Corner result = rows_and_columns(size);
+    result.pixels.reserve(static_cast<std::size_t>(size.h * size.w));
+    for (std::int64_t i = 0; i < size.h; ++i)
+      for (std::int64_t j = 0; j < size.w; ++j) result.pixels.push_back(place(i, j));
+    return result;
+  }
+  const Corner& whole() const { return whole_; }
+
+  // Planes to a corner, and the rows they fill transformed. Whole planes first: read row by row, in turns
+  // with the transforms, they come more slowly, since the processor then sees no streams to fetch ahead.
+  void load(const PlanePair<const T>& planes, const Corner& corner) {
+    const std::int64_t pixels = corner.size.h * corner.size.w;
+    planes_to_lanes(D(), planes.a, pixels, corner.pixels.data(), data_);
+    planes_to_lanes(D(), planes.b, pixels, corner.pixels.data(), data_ + kLanes);
+    transform_rows(0, corner.size.h, corner, false);
   }
 
   // Rows back, and the corner to planes.
-  void store(const PlanePair<T>& planes, Extent2d size, const std::vector<std::int64_t>& corner,
-             bool accumulate) {
-    for (std::int64_t i = 0; i < size.h; ++i) transform_row(i, size.w, true);
-    lanes_to_planes(D(), data_, corner.data(), planes.a, size.h * size.w, accumulate);
-    lanes_to_planes(D(), data_ + kLanes, corner.data(), planes.b, size.h * size.w, accumulate);
+  void store(const PlanePair<T>& planes, const Corner& corner, bool accumulate) {
+    const std::int64_t pixels = corner.size.h * corner.size.w;
+    transform_rows(0, corner.size.h, corner, true);
+    lanes_to_planes(D(), data_, corner.pixels.data(), planes.a, pixels, accumulate);
+    lanes_to_planes(D(), data_ + kLanes, corner.pixels.data(), planes.b, pixels, accumulate);
   }
 
   std::int64_t partner(std::int64_t q) const { return q ? shape_.w.value - q : 0; }
   bool alone(std::int64_t q) const { return partner(q) == q; }
 
-  // Row i in place; of its pixels only the first `width` are not zero, or are wanted of the inverse.
-  void transform_row(std::int64_t i, std::int64_t width, bool inverse) {
-    T* line = row(i);
-    const Elements<T> all{line, 2 * kLanes, shape_.w.value};
-    const Elements<T> some{line, 2 * kLanes, width};
-    fft(D(), shape_.w, inverse, inverse ? all : some, all, inverse ? some : all);
+  // Rows from i on in place; of their elements only those of the corner are not zero, or are wanted of the
+  // inverse.
+  void transform_rows(std::int64_t i, std::int64_t count, const Corner& corner, bool inverse) {
+    const Elements<T> all{row(i), whole_.row, row_size_}, some{row(i), corner.row, row_size_};
+    fft(D(), shape_.w, inverse, static_cast<int>(count), inverse ? all : some, all, inverse ? some : all);
   }
 
-  // Columns q and -q of the first `rows` rows, zeros below, transformed into column(0) and column(1).
-  void load_columns(std::int64_t q, std::int64_t rows) {
-    for (int which = 0; which < (alone(q) ? 1 : 2); ++which)
-      fft(D(), shape_.h, false, rows_of(q, which, rows), work(which), work(which));
+  // Columns q and -q of a corner transformed into column(0) and column(1).
+  void load_columns(std::int64_t q, const Corner& corner) {
+    fft(D(), shape_.h, false, alone(q) ? 1 : 2, columns_of(q, corner), work(), work());
   }
 
-  // The pair of columns transformed back, its first `rows` rows into the planes.
-  void store_columns(std::int64_t q, std::int64_t rows) {
-    for (int which = 0; which < (alone(q) ? 1 : 2); ++which)
-      fft(D(), shape_.h, true, work(which), work(which), rows_of(q, which, rows));
+  // The pair of columns transformed back, what lies in a corner into the planes.
+  void store_columns(std::int64_t q, const Corner& corner) {
+    fft(D(), shape_.h, true, alone(q) ? 1 : 2, work(), work(), columns_of(q, corner));
   }
 
   // Columns q and -q transformed, multiplied with the spectrum of a real kernel of which `spectrum` is column
   // q (or with its conjugate), and transformed back.
-  void multiply_columns(std::int64_t q, std::int64_t rows_in, std::int64_t rows_out, const T* spectrum,
+  void multiply_columns(std::int64_t q, const Corner& in, const Corner& out, const T* spectrum,
                         bool conjugated) {
-    for (int which = 0; which < (alone(q) ? 1 : 2); ++which)
-      fft_product(D(), shape_.h, rows_of(q, which, rows_in), work(which), rows_of(q, which, rows_out),
-                  spectrum, which == 1, (which == 1) != conjugated ? T(-1) : T(1));
+    const int count = alone(q) ? 1 : 2;
+    fft_there_and_back(
+        D(), shape_.h, count, columns_of(q, in), work(), columns_of(q, out), [&](std::size_t pass) HWY_ATTR {
+          fft_product_pass(D(), shape_.h, pass, work(), {spectrum, work_}, conjugated);
+          if (count == 2)
+            fft_product_pass(D(), shape_.h, pass, {column(1), work_}, {spectrum, mirrored_}, !conjugated);
+        });
   }
 
   // Calls f(row of k, offset of z(k), offset of z(-k)) for every pair k, -k of the pair of columns at hand;
@@ -144,15 +166,20 @@ class PlaneBuffer {
   }
 
  private:
-  std::int64_t row_size() const { return shape_.w.value * 2 * kLanes; }
-  Elements<T> rows_of(std::int64_t q, int which, std::int64_t rows) {
-    return {data_ + (which ? partner(q) : q) * 2 * kLanes, row_size(), rows};
+  Corner rows_and_columns(Extent2d size) const {
+    return {size, {}, FftPlaces(shape_.w, kElement, size.w), FftPlaces(shape_.h, row_size_, size.h)};
   }
-  Elements<T> work(int which) { return {column(which), 2 * kLanes, shape_.h.value}; }
+  Elements<T> columns_of(std::int64_t q, const Corner& corner) {
+    return {data_ + q * kElement, corner.column, (partner(q) - q) * kElement};
+  }
+  Elements<T> work() { return {column(0), work_, column(1) - column(0)}; }
 
   const FftShape& shape_;
+  std::int64_t row_size_;
   Tensor memory_;
   T *data_, *columns_;
+  Corner whole_;
+  FftPlaces work_, mirrored_;  // of the columns at hand
 };
 
 }  // namespace replk::cpu::HWY_NAMESPACE

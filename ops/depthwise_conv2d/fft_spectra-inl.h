@@ -37,14 +37,14 @@ class SpectrumLayout {
     const Tensor zeros = Tensor::zeros({g_.taps()}, dtype_of<T>());
     parallel_for((blocks_ + 1) / 2, 1, [&](std::int64_t begin, std::int64_t end) {
       Buffer buffer(shape_);
-      const std::vector<std::int64_t> places = places_of_taps(-1);
+      const std::vector<std::int64_t> places = places_of_taps(buffer, -1);
       for (std::int64_t pair = begin; pair < end; ++pair) {
-        std::fill_n(buffer.data(), shape_.h.value * shape_.w.value * 2 * kLanes, T(0));
+        std::fill_n(buffer.data(), buffer.place(shape_.h.value, 0), T(0));
         const PlanePair<const T> kernels = kernels_of(weight, zeros.template data<T>(), pair);
         planes_to_lanes(D(), kernels.a, g_.taps(), places.data(), buffer.data());
         planes_to_lanes(D(), kernels.b, g_.taps(), places.data(), buffer.data() + kLanes);
         for (std::int64_t u = 0; u < g_.kernel.h; ++u)
-          buffer.transform_row(g_.padding.h - u, shape_.w.value, false);
+          buffer.transform_rows(modulo(g_.padding.h - u, shape_.h.value), 1, buffer.whole(), false);
         for (std::int64_t q = 0; q < shape_.columns; ++q) separate(buffer, q, scale / 2, spectra, pair);
       }
     });
@@ -56,14 +56,14 @@ class SpectrumLayout {
   void to_kernels(const T* spectra, std::int64_t parts, T scale, T* dweight, bool accumulate) const {
     parallel_for((blocks_ + 1) / 2, 1, [&](std::int64_t begin, std::int64_t end) {
       Buffer buffer(shape_);
-      const std::vector<std::int64_t> places = places_of_taps(1);
+      const std::vector<std::int64_t> places = places_of_taps(buffer, 1);
       for (std::int64_t pair = begin; pair < end; ++pair) {
         for (std::int64_t q = 0; q < shape_.columns; ++q) {
           combine(buffer, q, scale, spectra, parts, pair);
-          buffer.store_columns(q, shape_.h.value);
+          buffer.store_columns(q, buffer.whole());
         }
         for (std::int64_t u = 0; u < g_.kernel.h; ++u)
-          buffer.transform_row(u - g_.padding.h, shape_.w.value, true);
+          buffer.transform_rows(modulo(u - g_.padding.h, shape_.h.value), 1, buffer.whole(), true);
         const PlanePair<T> kernels = kernels_of(dweight, static_cast<T*>(nullptr), pair);
         lanes_to_planes(D(), buffer.data(), places.data(), kernels.a, g_.taps(), accumulate);
         lanes_to_planes(D(), buffer.data() + kLanes, places.data(), kernels.b, g_.taps(), accumulate);
@@ -86,20 +86,19 @@ class SpectrumLayout {
   }
 
   // Tap u lies at sign * (u - p).
-  std::vector<std::int64_t> places_of_taps(int sign) const {
+  std::vector<std::int64_t> places_of_taps(const Buffer& buffer, int sign) const {
     std::vector<std::int64_t> places;
     for (std::int64_t u = 0; u < g_.kernel.h; ++u)
       for (std::int64_t v = 0; v < g_.kernel.w; ++v)
-        places.push_back((modulo(sign * (u - g_.padding.h), shape_.h.value) * shape_.w.value +
-                          modulo(sign * (v - g_.padding.w), shape_.w.value)) *
-                         2 * kLanes);
+        places.push_back(buffer.place(modulo(sign * (u - g_.padding.h), shape_.h.value),
+                                      modulo(sign * (v - g_.padding.w), shape_.w.value)));
     return places;
   }
 
   // Columns q and -q of the transform Z of a + i b:  2 A(k) = Z(k) + conj Z(-k),  2 i B(k) = Z(k) - conj
   // Z(-k).
   void separate(Buffer& buffer, std::int64_t q, T scale, T* spectra, std::int64_t pair) const {
-    buffer.load_columns(q, shape_.h.value);
+    buffer.load_columns(q, buffer.whole());
     T* to_a = spectra + 2 * pair * block_size() + q * column_size();
     T* to_b = to_a + block_size();
     const auto write = [&](std::int64_t i, C z, C opposite) HWY_ATTR {
