@@ -66,8 +66,8 @@ class DirectKernel {
   DirectKernel(const std::vector<Correlation>& phases, Extent2d a_plane, Extent2d out_plane)
       : out_pixels_(out_plane.h * out_plane.w) {
     const Correlation& c = phases.front();
-    // How far tiles read past both ends of a row of B; the zeros behind one row are those before the next.
-    margin_ = c.out_step * (kWidestTile - 1) + 1;
+    for (const Correlation& phase : phases) tiles_.push_back(choose_tiles(phase));
+    for (const Tiles& tiles : tiles_) margin_ = std::max(margin_, margin_of(tiles));
     b_stride_ = c.b.w + margin_;
     a_ = vectors(a_plane.h * a_plane.w);
     b_ = vectors(c.b.h * b_stride_ + margin_);
@@ -80,7 +80,6 @@ class DirectKernel {
     for (std::int64_t h = 0; h < c.b.h; ++h)
       for (std::int64_t w = 0; w < c.b.w; ++w)
         b_places_[static_cast<std::size_t>(c.b_view.at(h, w))] = (h * b_stride_ + margin_ + w) * kLanes;
-    for (const Correlation& phase : phases) tiles_.push_back(choose_tiles(phase));
   }
 
   // Planes of the `channels` channels of a group, `step` elements from one to the next.
@@ -115,6 +114,7 @@ class DirectKernel {
   // How the outputs of a phase are divided, and the kernel for a tile.
   struct Tiles {
     const Correlation& c;
+    std::int64_t width;
     void (DirectKernel::*run)(const Tiles&, const TileColumn&, std::int64_t, const T*, bool);
     std::vector<TileColumn> columns;
     std::vector<Range> rows;  // of A, for every row of outputs
@@ -223,13 +223,14 @@ class DirectKernel {
       }
       if (cost >= best_cost) return;
       best_cost = cost;
+      best.width = kTile;
       best.columns = std::move(columns);
       best.run = &DirectKernel::template run_tile<kTile, kOutStep, kTapStep>;
     }
   }
   Tiles choose_tiles(const Correlation& c) {
     double cost = 1e30;
-    Tiles best{c, nullptr, {}, {}};
+    Tiles best{c, c.out.w, nullptr, {}, {}};
     for (std::int64_t i = 0; i < c.out.h; ++i) best.rows.push_back(c.taps_h(i));
     constexpr int kWidth = 7;  // 13 sums, which is what 16 registers hold
     if (c.a_source == Correlation::Source::dy && c.a_step == 1 && c.a.w == kWidth && c.b.w == kWidth &&
@@ -247,7 +248,22 @@ class DirectKernel {
     return best;
   }
 
-  std::int64_t out_pixels_, margin_, b_stride_;
+  // How far tiles read past an end of a row of B; the zeros behind one row are those before the next. Not
+  // more than that, so that small maps stay in the first-level cache.
+  static std::int64_t margin_of(const Tiles& tiles) {
+    const Correlation& c = tiles.c;
+    std::int64_t margin = 0;
+    for (const auto& [first, width, taps] : tiles.columns) {
+      if (taps.begin == taps.end) continue;
+      const std::int64_t begin = c.out_step * first + c.a_step * taps.begin - c.padding.w;
+      const std::int64_t last =
+          c.out_step * (first + tiles.width - 1) + c.a_step * (taps.end - 1) - c.padding.w;
+      margin = std::max({margin, -begin, last - (c.b.w - 1)});
+    }
+    return margin;
+  }
+
+  std::int64_t out_pixels_, margin_ = 0, b_stride_;
   Tensor a_, b_, out_;
   T *a_data_, *b_data_, *out_data_;
   std::vector<std::int64_t> in_order_, b_places_;
