@@ -1,5 +1,6 @@
 // Which kernel runs: the one asked for, or by a model of the cycles that each takes, fitted to measurements
 // (README.md has them).
+#include <algorithm>
 #include <atomic>
 
 #include "ops/depthwise_conv2d/correlation.h"
@@ -13,8 +14,10 @@ using cpu::FftShape;
 
 // Both count cycles for as many planes as a vector has lanes, on a core that starts one multiply-add of whole
 // vectors per cycle.
+constexpr double kPerPixel = 10;  // to bring a pixel into lanes or back
+
 double direct_cycles(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
-  constexpr double kPerProduct = 1.1, kPerPixel = 10;  // the latter to bring a pixel into lanes or back
+  constexpr double kPerProduct = 1.1;
   const auto products = static_cast<double>(cpu::products(cpu::correlations_of(g, pass)));
   return kPerProduct * products + kPerPixel * static_cast<double>(g.input.area() + g.output.area());
 }
@@ -22,10 +25,13 @@ double direct_cycles(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
 // Transforms of all rows that hold an image and of all columns, there and back; kernels are transformed once
 // for many samples, their gradient once for all.
 double fft_cycles(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
-  constexpr double kPerPoint = 2.85;  // and factor: lengths 14 to 72 are all within 10 % of it
+  // A pass with a small factor takes as long as one with 6: it waits for its loads and stores. Lengths 10 to
+  // 72 are all within 20 % of this.
+  constexpr double kPerPoint = 1.3;  // and factor
+  static constexpr int kSmallestFactor = 6;
   const auto transform = [](const FftLength& length) {
     double sum = 0;
-    for (const int factor : length.factors) sum += factor;
+    for (const int factor : length.factors) sum += std::max(factor, kSmallestFactor);
     return kPerPoint * sum * static_cast<double>(length.value);
   };
   const FftShape shape(g);
@@ -33,7 +39,9 @@ double fft_cycles(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
   const double plane = static_cast<double>(g.input.h + g.output.h) * transform(shape.w) + columns;
   const double kernel = static_cast<double>(g.kernel.h) * transform(shape.w) + columns / 2;
   const auto samples = static_cast<double>(g.batch);
-  return (plane + (pass == DepthwisePass::backward_weight ? kernel / samples : 0)) / 2;
+  // The weight gradient transforms two images and adds up their product, in memory.
+  const double transforms = pass == DepthwisePass::backward_weight ? 1.1 * (plane + kernel / samples) : plane;
+  return transforms / 2 + kPerPixel * static_cast<double>(g.input.area() + g.output.area());
 }
 
 std::atomic<DepthwiseKernel> default_kernel = DepthwiseKernel::automatic;
