@@ -91,6 +91,7 @@ void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x,
                               const Tensor& bias, Tensor& y) {
   const DepthwiseKernel kernel = choose_depthwise_kernel(g, x.dtype());
   if (kernel == DepthwiseKernel::direct) return depthwise_conv2d_forward_direct(g, x, weight, bias, y);
+  if (kernel == DepthwiseKernel::fft) return depthwise_conv2d_forward_fft(g, x, weight, bias, y);
   if (kernel == DepthwiseKernel::tensor_core)
     return depthwise_conv2d_forward_tensor_core(g, x, weight, bias, y);
   visit_floating("depthwise_conv2d", x.dtype(), [&]<class T>(TypeTag<T>) {
@@ -108,6 +109,7 @@ void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Ten
                                      GradTarget dx) {
   const DepthwiseKernel kernel = choose_depthwise_kernel(g, dy.dtype());
   if (kernel == DepthwiseKernel::direct) return depthwise_conv2d_backward_input_direct(g, weight, dy, dx);
+  if (kernel == DepthwiseKernel::fft) return depthwise_conv2d_backward_input_fft(g, weight, dy, dx);
   if (kernel == DepthwiseKernel::tensor_core)
     return depthwise_conv2d_backward_input_tensor_core(g, weight, dy, dx);
   visit_floating("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
@@ -121,6 +123,7 @@ void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Te
                                       GradTarget dweight) {
   const DepthwiseKernel kernel = choose_depthwise_kernel(g, dy.dtype());
   if (kernel == DepthwiseKernel::direct) return depthwise_conv2d_backward_weight_direct(g, x, dy, dweight);
+  if (kernel == DepthwiseKernel::fft) return depthwise_conv2d_backward_weight_fft(g, x, dy, dweight);
   if (kernel == DepthwiseKernel::tensor_core)
     return depthwise_conv2d_backward_weight_tensor_core(g, x, dy, dweight);
   visit_floating("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {

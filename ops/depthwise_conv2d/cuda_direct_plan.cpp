@@ -91,18 +91,4 @@ bool direct_applies(const DepthwiseConv2dGeometry& g, DType dtype) {
   return true;
 }
 
-DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType dtype) {
-  if (g.forced != DepthwiseKernel::automatic) return g.forced;
-  const DepthwiseKernel preferred = default_depthwise_kernel();
-  if (preferred == DepthwiseKernel::naive) return preferred;
-  const bool direct = direct_applies(g, dtype), tensor_core = tensor_core_applies(g, dtype);
-  // Where 49 products an element take longer than moving it, and the tensor cores hold a row of the map
-  // whole.
-  const bool heavy = dtype == DType::bf16 && g.kernel.w == 7 && g.input.w > 28 && g.input.w <= 56;
-  const bool avoid_direct =
-      preferred == DepthwiseKernel::tensor_core || (heavy && preferred != DepthwiseKernel::direct);
-  if (direct && !(tensor_core && avoid_direct)) return DepthwiseKernel::direct;
-  return tensor_core ? DepthwiseKernel::tensor_core : DepthwiseKernel::naive;
-}
-
 }  // namespace replk::cuda

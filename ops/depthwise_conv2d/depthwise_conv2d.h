@@ -6,7 +6,7 @@
 
 namespace replk {
 
-/// Which kernel runs: naive and direct on every device, fft on the CPU, tensor_core on a GPU. `automatic`
+/// Which kernel runs: naive, direct and fft on every device, tensor_core on a GPU. `automatic`
 /// asks choose_depthwise_kernel; the others force one, and a call that it cannot do is an Error.
 enum class DepthwiseKernel { automatic, naive, direct, fft, tensor_core };
 
@@ -106,8 +106,8 @@ void depthwise_conv2d_backward_fft(const DepthwiseConv2dGeometry& g, const Tenso
 
 namespace cuda {
 
-/// The kernel that runs on a GPU: the forced one; or the default one where it applies; or else the first that
-/// applies of direct, tensor_core and naive (7x7 in bf16 on maps 29 to 56 wide: of the last two).
+/// The kernel that runs all passes on a GPU: the forced one; or the default one where it applies; or else the
+/// one that was measured to be the fastest (README.md).
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType dtype);
 
 // As on the CPU; f32, f64, and bf16 and f16 with bias, dweight and dbias in f32.
@@ -135,6 +135,14 @@ void depthwise_conv2d_backward_input_tensor_core(const DepthwiseConv2dGeometry& 
                                                  const Tensor& dy, GradTarget dx);
 void depthwise_conv2d_backward_weight_tensor_core(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                                   const Tensor& dy, GradTarget dweight);
+/// Stride 1, dilation 1, and no transform longer than 72 points; f32.
+bool fft_applies(const DepthwiseConv2dGeometry& g, DType dtype);
+void depthwise_conv2d_forward_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                  const Tensor& bias, Tensor& y);
+void depthwise_conv2d_backward_input_fft(const DepthwiseConv2dGeometry& g, const Tensor& weight,
+                                         const Tensor& dy, GradTarget dx);
+void depthwise_conv2d_backward_weight_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
+                                          GradTarget dweight);
 
 }  // namespace cuda
 

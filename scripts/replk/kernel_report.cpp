@@ -152,7 +152,7 @@ CLI::Option* add_depthwise_kernel_flag(CLI::App& command) {
       .add_option_function<std::string>(
           "--depthwise-kernel",
           [](const std::string& name) { set_default_depthwise_kernel(depthwise_kernel_named(name)); },
-          "Kernel of depth-wise convolutions where it applies: automatic (the fastest), fft or direct (CPU), "
+          "Kernel of depth-wise convolutions where it applies: automatic (the fastest), fft, direct, "
           "tensor_core (GPU) or naive")
       ->type_name("NAME")
       ->default_str("automatic");

@@ -27,8 +27,8 @@ DepthwiseKernel on_gpu(const Case& c, DType dtype) {
     const Tensor x = Tensor::empty(c.x), weight = Tensor::empty(weight_shape(c));
     const auto g = DepthwiseConv2dGeometry::of(x, weight, {}, c.params);
     if (on_cpu == DepthwiseKernel::direct && cuda::direct_applies(g, dtype)) return on_cpu;
-    if (on_cpu == DepthwiseKernel::fft && cuda::tensor_core_applies(g, dtype))
-      return DepthwiseKernel::tensor_core;
+    if (on_cpu == DepthwiseKernel::fft && cuda::fft_applies(g, dtype)) return on_cpu;
+    if (cuda::tensor_core_applies(g, dtype)) return DepthwiseKernel::tensor_core;
   }
   return DepthwiseKernel::automatic;
 }
@@ -113,8 +113,8 @@ TEST_CASE("ops/depthwise_conv2d/sizes of the networks") {
   // What tensor-core tiles see: several groups of images and of channels, maps of 7 to 56 and wider ones in
   // parts.
   const auto check = [](const Shape& x, Extent2d kernel, Extent2d padding) {
-    check_case({x, kernel, {.padding = padding}});
-    check_case({x, kernel, {.padding = padding, .kernel = DepthwiseKernel::naive}});
+    for (const DepthwiseKernel one : {DepthwiseKernel::automatic, DepthwiseKernel::naive, DepthwiseKernel::direct})
+      check_case({x, kernel, {.padding = padding, .kernel = one}});
   };
   check({3, 19, 7, 7}, 13, 6);
   check({10, 5, 14, 14}, 27, 13);

@@ -1,0 +1,47 @@
+// Which kernel runs on a GPU: the one asked for, or by what was measured (README.md has it).
+#include <algorithm>
+
+#include "ops/depthwise_conv2d/depthwise_conv2d.h"
+
+namespace replk::cuda {
+namespace {
+
+bool applies(DepthwiseKernel kernel, const DepthwiseConv2dGeometry& g, DType dtype) {
+  switch (kernel) {
+    case DepthwiseKernel::naive:
+      return true;
+    case DepthwiseKernel::direct:
+      return direct_applies(g, dtype);
+    case DepthwiseKernel::fft:
+      return fft_applies(g, dtype);
+    case DepthwiseKernel::tensor_core:
+      return tensor_core_applies(g, dtype);
+    default:
+      return false;
+  }
+}
+
+// Where 49 products an element take longer than moving it, and the tensor cores hold a row of the map whole.
+bool too_many_for_direct(const DepthwiseConv2dGeometry& g, DType dtype) {
+  return dtype == DType::bf16 && g.kernel.w == 7 && g.input.w > 28 && g.input.w <= 56;
+}
+
+// The transforms take the same time for every kernel; small maps are one product on the tensor cores.
+bool enough_for_fft(const DepthwiseConv2dGeometry& g) {
+  return g.kernel.area() >= 81 && g.output.area() > 64;
+}
+
+}  // namespace
+
+DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType dtype) {
+  using enum DepthwiseKernel;
+  if (g.forced != automatic) return g.forced;
+  if (const DepthwiseKernel preferred = default_depthwise_kernel(); applies(preferred, g, dtype))
+    return preferred;
+  if (applies(fft, g, dtype) && enough_for_fft(g)) return fft;
+  const bool on_tensor_cores = applies(tensor_core, g, dtype);
+  if (applies(direct, g, dtype) && !(on_tensor_cores && too_many_for_direct(g, dtype))) return direct;
+  return on_tensor_cores ? tensor_core : naive;
+}
+
+}  // namespace replk::cuda
