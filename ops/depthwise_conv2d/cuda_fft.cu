@@ -30,29 +30,42 @@ struct ConvolveArgs {
   Target<float> out;
 };
 
+// z times a row of the spectrum, for the transform back.
+template <int L>
+__device__ __forceinline__ void multiply(Complex (&z)[L], const Complex* __restrict__ spectrum, float sign) {
+#pragma unroll
+  for (int j = 0; j < L; ++j) {
+    const Complex g = spectrum[j * L];
+    z[j] = exchanged_product(z[j], {g.re, sign * g.im});
+  }
+}
+
 // Two columns of results: the first plane's are the imaginary parts.
 template <int L>
 __device__ __forceinline__ void store_column(Complex (&z)[L], const ConvolveArgs& args, FftSizes s,
                                              int column, int channel, PlanePair pair) {
-  float* const first = args.out.data + pair.plane * (s.out_h * s.out_w) + column;
-  float* const second = first + s.out_h * s.out_w;
+  float* to = args.out.data + pair.plane * (s.out_h * s.out_w) + column;
   if (args.bias) {
     const float offset = args.bias[channel];
 #pragma unroll
     for (int i = 0; i < L; ++i) z[i] = z[i] + Complex{offset, offset};
   }
   if (args.out.accumulate) {
+    const float* before = to;
 #pragma unroll
     for (int i = 0; i < L; ++i)
-      if (i < s.out_h) z[i] = z[i] + Complex{pair.alone ? 0 : second[i * s.out_w], first[i * s.out_w]};
+      if (i < s.out_h) z[i].im += *before, before += s.out_w;
+#pragma unroll
+    for (int i = 0; i < L; ++i)
+      if (i < s.out_h && !pair.alone) z[i].re += *before, before += s.out_w;
   }
 #pragma unroll
   for (int i = 0; i < L; ++i)
-    if (i < s.out_h) first[i * s.out_w] = z[i].im;
+    if (i < s.out_h) *to = z[i].im, to += s.out_w;
   if (pair.alone) return;
 #pragma unroll
   for (int i = 0; i < L; ++i)
-    if (i < s.out_h) second[i * s.out_w] = z[i].re;
+    if (i < s.out_h) *to = z[i].re, to += s.out_w;
 }
 
 template <int L, int kSide>
@@ -65,38 +78,33 @@ __global__ void __launch_bounds__(ConvolveBlock<L>::kThreads, ConvolveBlock<L>::
   Complex* const shared = reinterpret_cast<Complex*>(dynamic_shared());
   Complex z[L];
 
-  if (const int slot = t / s.in_w, column = t % s.in_w; slot < slots) {
-    const int channel = (first + slot) / args.pairs, pair = (first + slot) % args.pairs;
-    load_column(z, args.in, s.in_h, s.in_w, column, PlanePair(channel, pair, args.batch));
-    fft<L>(z);
-    write_column(z, shared + slot * L * kPitch + column, kPitch);
-  }
-  __syncthreads();
-  if (t / L < slots) {
-    const std::int64_t channel = (first + t / L) / args.pairs;
-    const Complex* __restrict__ spectrum = args.spectra + channel * (L * L) + t % L;
-    Complex* const row = shared + t * kPitch;
-    load_row(z, row, s.in_w);
-#pragma unroll 1  // one transform's instructions instead of two: the cache of instructions is small
-    for (int way = 0; way < 2; ++way) {
-      fft<L>(z);
-      if (way) break;
-#pragma unroll
-      for (int j = 0; j < L; ++j) {
-        const Complex g = spectrum[j * L];
-        z[j] = exchanged_product(z[j], {g.re, args.sign * g.im});
-      }
+#pragma unroll 1
+  for (int step = 0; step < 4; ++step) {
+    if (step % 2) __syncthreads();
+    const bool columns = step == 0 || step == 3;
+    const int slot = step == 0 ? t / s.in_w : step == 3 ? t / s.out_w : t / L;
+    if (slot >= slots) continue;
+    const int channel = (first + slot) / args.pairs;
+    const PlanePair pair(channel, (first + slot) % args.pairs, args.batch);
+    const int column = step == 0 ? t % s.in_w : t % s.out_w;
+    Complex* const line = shared + (columns ? slot * L * kPitch + column : t * kPitch);
+    if (step == 0) {
+      load_column(z, args.in, s.in_h, s.in_w, column, pair);
+    } else if (step == 1) {
+      load_row(z, line, s.in_w);
+    } else if (step == 2) {
+      multiply(z, args.spectra + static_cast<std::int64_t>(channel) * (L * L) + t % L, args.sign);
+    } else {
+      read_column(z, line, kPitch);
     }
-#pragma unroll
-    for (int j = 0; j < L; ++j)
-      if (j < s.out_w) row[j] = z[j];
-  }
-  __syncthreads();
-  if (const int slot = t / s.out_w, column = t % s.out_w; slot < slots) {
-    const int channel = (first + slot) / args.pairs, pair = (first + slot) % args.pairs;
-    read_column(z, shared + slot * L * kPitch + column, kPitch);
     fft<L>(z);
-    store_column(z, args, s, column, channel, PlanePair(channel, pair, args.batch));
+    if (step == 0) {
+      write_column(z, line, kPitch);
+    } else if (step == 2) {
+      store_row(z, line, s.out_w);
+    } else if (step == 3) {
+      store_column(z, args, s, column, channel, pair);
+    }
   }
 }
 

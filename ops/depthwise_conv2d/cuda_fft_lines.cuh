@@ -42,6 +42,14 @@ __device__ __forceinline__ void load_row(Complex (&z)[L], const Complex* row, in
   for (int j = 0; j < L; ++j) z[j] = j < count ? row[j] : Complex{0, 0};
 }
 
+/// The first `count` elements of z to a row.
+template <int L>
+__device__ __forceinline__ void store_row(const Complex (&z)[L], Complex* row, int count) {
+#pragma unroll
+  for (int j = 0; j < L; ++j)
+    if (j < count) row[j] = z[j];
+}
+
 /// Columns in shared memory: every `pitch`-th element.
 template <int L>
 __device__ __forceinline__ void read_column(Complex (&z)[L], const Complex* column, int pitch) {

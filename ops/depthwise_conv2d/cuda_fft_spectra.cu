@@ -35,25 +35,31 @@ __global__ void __launch_bounds__(SpectrumBlock<L>::kThreads) spectra_of_weights
   const int t = static_cast<int>(threadIdx.x);
   Complex* const shared = reinterpret_cast<Complex*>(dynamic_shared());
   Complex z[L];
-  if (t < L) {
-    const int v = tap_before(t, args.padding_w, L);
-    const float* weight = args.weight + static_cast<std::int64_t>(blockIdx.x) * args.kernel_h * args.kernel_w;
+  const int v = tap_before(t, args.padding_w, L);
+#pragma unroll 1
+  for (int step = 0; step < 2; ++step) {
+    if (step) __syncthreads();
+    if (t >= L) continue;
+    if (step == 0) {
+      const float* weight =
+          args.weight + static_cast<std::int64_t>(blockIdx.x) * args.kernel_h * args.kernel_w + v;
 #pragma unroll
-    for (int i = 0; i < L; ++i) {
-      const int u = tap_before(i, args.padding_h, L);
-      z[i] = {u < args.kernel_h && v < args.kernel_w ? weight[u * args.kernel_w + v] : 0, 0};
+      for (int i = 0; i < L; ++i) {
+        const int u = tap_before(i, args.padding_h, L);
+        z[i] = {u < args.kernel_h && v < args.kernel_w ? weight[u * args.kernel_w] : 0, 0};
+      }
+    } else {
+      load_row(z, shared + t * kPitch, L);
     }
     fft<L>(z);
-    write_column(z, shared + t, kPitch);
-  }
-  __syncthreads();
-  if (t < L) {
-    load_row(z, shared + t * kPitch, L);
-    fft<L>(z);
-    Complex* const to = args.spectra + static_cast<std::int64_t>(blockIdx.x) * (L * L) + t;
-    constexpr float kScale = 1.0f / (L * L);
+    if (step == 0) {
+      write_column(z, shared + t, kPitch);
+    } else {
+      Complex* const to = args.spectra + static_cast<std::int64_t>(blockIdx.x) * (L * L) + t;
+      constexpr float kScale = 1.0f / (L * L);
 #pragma unroll
-    for (int j = 0; j < L; ++j) to[j * L] = {kScale * z[j].re, kScale * z[j].im};
+      for (int j = 0; j < L; ++j) to[j * L] = {kScale * z[j].re, kScale * z[j].im};
+    }
   }
 }
 
@@ -70,38 +76,44 @@ __global__ void __launch_bounds__(SpectrumBlock<L>::kThreads) weights_of_sums(co
   const int t = static_cast<int>(threadIdx.x);
   Complex* const shared = reinterpret_cast<Complex*>(dynamic_shared());
   Complex z[L];
-  if (t < L) {
+  const int v = tap_behind(t, args.padding_w, L);
+#pragma unroll 1
+  for (int step = 0; step < 2; ++step) {
+    if (step) __syncthreads();
+    if (t >= L || (step && v >= args.kernel_w)) continue;
+    if (step == 0) {
 #pragma unroll
-    for (int j = 0; j < L; ++j) z[j] = {0, 0};
-    for (int part = 0; part < args.parts; ++part) {
-      const Complex* __restrict__ sum =
-          args.sums + (static_cast<std::int64_t>(part) * args.channels + blockIdx.x) * (L * L) + t;
+      for (int j = 0; j < L; ++j) z[j] = {0, 0};
+      for (int part = 0; part < args.parts; ++part) {
+        const Complex* __restrict__ sum =
+            args.sums + (static_cast<std::int64_t>(part) * args.channels + blockIdx.x) * (L * L) + t;
 #pragma unroll
-      for (int j = 0; j < L; ++j) z[j] = z[j] + Complex{sum[j * L].im, sum[j * L].re};  // for the inverse
+        for (int j = 0; j < L; ++j)
+          z[j] = z[j] + Complex{sum[j * L].im, sum[j * L].re};  // exchanged, for the inverse
+      }
+    } else {
+      read_column(z, shared + t, kPitch);
     }
     fft<L>(z);
-    Complex* const row = shared + t * kPitch;
+    if (step == 0) {
+      store_row(z, shared + t * kPitch, L);
+    } else {
+      const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * args.kernel_h * args.kernel_w + v;
+      constexpr float kScale = 1.0f / (L * L);
 #pragma unroll
-    for (int j = 0; j < L; ++j) row[j] = z[j];
+      for (int i = 0; i < L; ++i)
+        if (const int u = tap_behind(i, args.padding_h, L); u < args.kernel_h)
+          args.dweight.put(first + u * args.kernel_w, kScale * z[i].im);
+    }
   }
-  __syncthreads();
-  const int v = tap_behind(t, args.padding_w, L);
-  if (t >= L || v >= args.kernel_w) return;
-  read_column(z, shared + t, kPitch);
-  fft<L>(z);
-  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * args.kernel_h * args.kernel_w + v;
-  constexpr float kScale = 1.0f / (L * L);
-#pragma unroll
-  for (int i = 0; i < L; ++i)
-    if (const int u = tap_behind(i, args.padding_h, L); u < args.kernel_h)
-      args.dweight.put(first + u * args.kernel_w, kScale * z[i].im);
 }
 
 Tensor make_spectra(const FftPlan& p, const Tensor& weight) {
   Tensor spectra =
       Tensor::empty({std::int64_t{p.channels} * p.length * p.length * 2}, DType::f32, Device::cuda());
-  const SpectraArgs args{p.kernel_h,  p.kernel_w,           p.padding_h,
-                         p.padding_w, weight.data<float>(), reinterpret_cast<Complex*>(spectra.data<float>())};
+  const SpectraArgs args{p.kernel_h,           p.kernel_w,
+                         p.padding_h,          p.padding_w,
+                         weight.data<float>(), reinterpret_cast<Complex*>(spectra.data<float>())};
   with_fft(p, [&]<int L>(std::integral_constant<int, L>, auto) {
     using Block = SpectrumBlock<L>;
     launch_fft("depthwise_conv2d", spectra_of_weights<L>, p.channels, Block::kThreads, Block::kBytes, args);

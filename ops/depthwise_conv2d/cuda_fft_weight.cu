@@ -30,6 +30,17 @@ struct Share {
         end(static_cast<int>(static_cast<std::int64_t>(args.pairs) * (part + 1) / args.parts)) {}
 };
 
+// sum (+)= x conj(z) for a row: x every `pitch`-th element, in shared memory, and sums every L-th.
+template <int L>
+__device__ __forceinline__ void add_product(const Complex (&z)[L], const Complex* x_row, int pitch,
+                                            Complex* sum, bool first) {
+#pragma unroll
+  for (int j = 0; j < L; ++j) {
+    const Complex x = x_row[j * pitch], before = first ? Complex{0, 0} : sum[j * L];
+    sum[j * L] = before + Complex{x.re * z[j].re + x.im * z[j].im, x.im * z[j].re - x.re * z[j].im};
+  }
+}
+
 template <int L, int kSide>
 __global__ void __launch_bounds__(ProductBlock<L>::kThreads, ProductBlock<L>::kBlocks)
     add_products(const ProductArgs args) {
@@ -48,33 +59,26 @@ __global__ void __launch_bounds__(ProductBlock<L>::kThreads, ProductBlock<L>::kB
 
   for (int round = 0; round < rounds; ++round) {
 #pragma unroll 1
-    for (int of_dy = 0; of_dy < 2; ++of_dy) {
+    for (int step = 0; step < 4; ++step) {
+      const bool of_dy = step >= 2, columns = step % 2 == 0;
       const int height = of_dy ? s.out_h : s.in_h, width = of_dy ? s.out_w : s.in_w;
-      if (const int slot = t / width, column = t % width; slot < slots) {
-        const Share share(first + slot, args);
-        if (share.begin + round < share.end) {
-          load_column(z, of_dy ? args.dy : args.x, height, width, column,
-                      PlanePair(share.channel, share.begin + round, args.batch));
-          fft<L>(z);
-          write_column(z, shared + slot * L * kPitch + column, kPitch);
-        }
-      }
+      const int slot = columns ? t / width : t / L, column = t % width;
       __syncthreads();
-      if (t / L < slots && mine.begin + round < mine.end) {
-        load_row(z, shared + t * kPitch, width);
-        fft<L>(z);
-        if (!of_dy) {
-          write_column(z, x_row, Block::kThreads);
-        } else {
-#pragma unroll
-          for (int j = 0; j < L; ++j) {
-            const Complex x = x_row[j * Block::kThreads];
-            const Complex before = round ? sum[j * L] : Complex{0, 0};
-            sum[j * L] = before + Complex{x.re * z[j].re + x.im * z[j].im, x.im * z[j].re - x.re * z[j].im};
-          }
-        }
-      }
-      __syncthreads();
+      const Share share(first + slot, args);
+      if (slot >= slots || share.begin + round >= share.end) continue;
+      Complex* const line = shared + (columns ? slot * L * kPitch + column : t * kPitch);
+      if (columns)
+        load_column(z, of_dy ? args.dy : args.x, height, width, column,
+                    PlanePair(share.channel, share.begin + round, args.batch));
+      else
+        load_row(z, line, width);
+      fft<L>(z);
+      if (columns)
+        write_column(z, line, kPitch);
+      else if (!of_dy)
+        write_column(z, x_row, Block::kThreads);
+      else
+        add_product(z, x_row, Block::kThreads, sum, round == 0);
     }
   }
 }
@@ -87,8 +91,9 @@ void depthwise_conv2d_backward_weight_fft(const DepthwiseConv2dGeometry& g, cons
   const int parts = p.parts();
   Tensor sums =
       Tensor::empty({std::int64_t{parts} * p.channels * p.length * p.length * 2}, DType::f32, Device::cuda());
-  const ProductArgs args{p.sizes, p.channels, p.batch, p.pairs, parts, x.data<float>(), dy.data<float>(),
-                         reinterpret_cast<Complex*>(sums.data<float>())};
+  const ProductArgs args{
+      p.sizes, p.channels,      p.batch,          p.pairs,
+      parts,   x.data<float>(), dy.data<float>(), reinterpret_cast<Complex*>(sums.data<float>())};
   with_fft(p, [&]<int L, int kSide>(std::integral_constant<int, L>, std::integral_constant<int, kSide>) {
     using Block = ProductBlock<L>;
     const int bytes = (Block::kPairs * L * kFftPitch<L, kSide> + L * Block::kThreads) * int{sizeof(Complex)};

@@ -19,7 +19,9 @@ struct Case {
   Extent2d map, kernel, padding;
 };
 
-Tensor values(const Shape& shape, std::uint64_t seed) { return random_tensor(shape, seed, -1, 1, DType::f32); }
+Tensor values(const Shape& shape, std::uint64_t seed) {
+  return random_tensor(shape, seed, -1, 1, DType::f32);
+}
 Tensor in_f64(const Tensor& t) { return cast(t, DType::f64); }
 
 // f32 arithmetic on lines of at most 72 points: an error of a few units in the last place of the largest.
@@ -84,8 +86,8 @@ void check_case(const Case& c) {
 
 TEST_CASE("ops/depthwise_conv2d/cuda_fft/around every length") {
   if (!cuda_or_skip("the FFT kernel of depthwise_conv2d")) return;
-  // A map of h pixels and a kernel of 2 p + 1 take h + p points: for each length those that fill it, leave one
-  // point, and need one more (which takes the next length).
+  // A map of h pixels and a kernel of 2 p + 1 take h + p points: for each length those that fill it, leave
+  // one point, and need one more (which takes the next length).
   for (const std::int64_t length : {20, 28, 36, 42, 56, 63, 72})
     for (const std::int64_t missing : {0, 1, -1}) {
       const std::int64_t points = length - missing;
@@ -111,14 +113,14 @@ TEST_CASE("ops/depthwise_conv2d/cuda_fft/sizes of the networks") {
 TEST_CASE("ops/depthwise_conv2d/cuda_fft/other kernels and padding") {
   if (!cuda_or_skip("the FFT kernel of depthwise_conv2d")) return;
   check_case({1, 1, 1, 1, 0});
-  check_case({1, 3, 1, 51, 25});            // much larger than the map
+  check_case({1, 3, 1, 51, 25});  // much larger than the map
   check_case({2, 5, {3, 2}, 31, 15});
   check_case({2, 3, {9, 20}, {2, 8}, {1, 3}});  // even
   check_case({2, 3, {40, 13}, {10, 12}, {9, 3}});
   check_case({2, 3, {60, 24}, 5, 0});
   check_case({2, 3, {17, 19}, {17, 19}, 0});  // one output
   check_case({2, 3, {9, 8}, {6, 4}, {3, 0}});
-  check_case({2, 3, 5, 3, 4});   // padding beyond the kernel: outermost outputs see only zeros
+  check_case({2, 3, 5, 3, 4});  // padding beyond the kernel: outermost outputs see only zeros
   check_case({1, 2, 2, 3, 30});
   check_case({1, 1, {72, 3}, {1, 3}, {0, 1}});
 }

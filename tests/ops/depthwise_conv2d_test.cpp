@@ -113,7 +113,8 @@ TEST_CASE("ops/depthwise_conv2d/sizes of the networks") {
   // What tensor-core tiles see: several groups of images and of channels, maps of 7 to 56 and wider ones in
   // parts.
   const auto check = [](const Shape& x, Extent2d kernel, Extent2d padding) {
-    for (const DepthwiseKernel one : {DepthwiseKernel::automatic, DepthwiseKernel::naive, DepthwiseKernel::direct})
+    for (const DepthwiseKernel one :
+         {DepthwiseKernel::automatic, DepthwiseKernel::naive, DepthwiseKernel::direct})
       check_case({x, kernel, {.padding = padding, .kernel = one}});
   };
   check({3, 19, 7, 7}, 13, 6);
