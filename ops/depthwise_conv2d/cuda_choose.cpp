@@ -1,7 +1,5 @@
 // Which kernel runs on a GPU: the one asked for, or by what was measured (README.md has it).
-#include <algorithm>
-
-#include "ops/depthwise_conv2d/depthwise_conv2d.h"
+#include "ops/depthwise_conv2d/cuda_fft_plan.h"
 
 namespace replk::cuda {
 namespace {
@@ -26,9 +24,11 @@ bool too_many_for_direct(const DepthwiseConv2dGeometry& g, DType dtype) {
   return dtype == DType::bf16 && g.kernel.w == 7 && g.input.w > 28 && g.input.w <= 56;
 }
 
-// The transforms take the same time for every kernel; small maps are one product on the tensor cores.
+// The transforms take the same time for every kernel, but a small or thin map leaves most of the plane that
+// is transformed empty.
 bool enough_for_fft(const DepthwiseConv2dGeometry& g) {
-  return g.kernel.area() >= 81 && g.output.area() > 64;
+  const std::int64_t length = FftPlan(g).length;
+  return 6 * g.output.area() >= length * length;
 }
 
 }  // namespace
@@ -38,9 +38,9 @@ DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType 
   if (g.forced != automatic) return g.forced;
   if (const DepthwiseKernel preferred = default_depthwise_kernel(); applies(preferred, g, dtype))
     return preferred;
-  if (applies(fft, g, dtype) && enough_for_fft(g)) return fft;
   const bool on_tensor_cores = applies(tensor_core, g, dtype);
   if (applies(direct, g, dtype) && !(on_tensor_cores && too_many_for_direct(g, dtype))) return direct;
+  if (applies(fft, g, dtype) && enough_for_fft(g)) return fft;
   return on_tensor_cores ? tensor_core : naive;
 }
 

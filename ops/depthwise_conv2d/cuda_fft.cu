@@ -1,19 +1,18 @@
 // Forward and input gradient by way of transforms that live in shared memory.
 //
 // Two samples of a channel travel as real and imaginary part of one complex plane, which convolution with a
-// real kernel keeps apart. A block takes a few such planes through three steps; in each a thread holds a
-// whole line of L complex numbers in its registers (cuda_fft.cuh), so that nothing but whole lines goes
-// through shared memory, four times in all:
+// real kernel keeps apart. A block takes a few such planes through four transforms; for each a thread
+// holds a whole line of L complex numbers in its registers (cuda_fft.cuh):
 //
-//   1. a thread per column: from memory, transformed, to shared memory;
-//   2. a thread per row: transformed, times the spectrum of the kernel, transformed back, to shared memory;
-//   3. a thread per column: transformed back, to memory.
+//   0. a thread per column: from memory, transformed, to shared memory;
+//   1. a thread per row: from shared memory, transformed;
+//   2. the same row: times the spectrum of the kernel, transformed back, to shared memory;
+//   3. a thread per column: from shared memory, transformed back, to memory.
 //
 // Rows of zeros are thus never there, and neighbouring threads read and write neighbouring addresses. Of
 // memory every element of x is read once and every element of y written once, and the spectrum, L x L
 // complex numbers a channel, is read from a cache once a pair. Per pair of 56x56 with L = 72: 256 transforms
-// of 1,276 additions and multiplications, and 130 KB to and from shared memory.
-#include "core/prepared.h"
+// of 1,156 additions and multiplications, and 130 KB to and from shared memory.
 #include "ops/depthwise_conv2d/cuda_fft_lines.cuh"
 #include "ops/depthwise_conv2d/cuda_fft_spectra.h"
 
@@ -72,13 +71,15 @@ template <int L, int kSide>
 __global__ void __launch_bounds__(ConvolveBlock<L>::kThreads, ConvolveBlock<L>::kBlocks)
     convolve(const ConvolveArgs args) {
   constexpr int kPairs = ConvolveBlock<L>::kPairs, kPitch = kFftPitch<L, kSide>;
+  // One transform's instructions for all steps where four would not fit in the cache of instructions.
+  constexpr int kUnrolled = kSide || L <= 42 ? 4 : 1;
   const FftSizes s = kSide ? FftSizes{kSide, kSide, kSide, kSide} : args.sizes;
   const int t = static_cast<int>(threadIdx.x), first = static_cast<int>(blockIdx.x) * kPairs;
   const int slots = min(kPairs, args.all_pairs - first);
   Complex* const shared = reinterpret_cast<Complex*>(dynamic_shared());
   Complex z[L];
 
-#pragma unroll 1
+#pragma unroll kUnrolled
   for (int step = 0; step < 4; ++step) {
     if (step % 2) __syncthreads();
     const bool columns = step == 0 || step == 3;

@@ -28,6 +28,7 @@ struct Share {
         part(item % args.parts),
         begin(static_cast<int>(static_cast<std::int64_t>(args.pairs) * part / args.parts)),
         end(static_cast<int>(static_cast<std::int64_t>(args.pairs) * (part + 1) / args.parts)) {}
+  __device__ bool has(int round) const { return begin + round < end; }
 };
 
 // sum (+)= x conj(z) for a row: x every `pitch`-th element, in shared memory, and sums every L-th.
@@ -59,26 +60,25 @@ __global__ void __launch_bounds__(ProductBlock<L>::kThreads, ProductBlock<L>::kB
 
   for (int round = 0; round < rounds; ++round) {
 #pragma unroll 1
-    for (int step = 0; step < 4; ++step) {
-      const bool of_dy = step >= 2, columns = step % 2 == 0;
+    for (int of_dy = 0; of_dy < 2; ++of_dy) {
       const int height = of_dy ? s.out_h : s.in_h, width = of_dy ? s.out_w : s.in_w;
-      const int slot = columns ? t / width : t / L, column = t % width;
-      __syncthreads();
-      const Share share(first + slot, args);
-      if (slot >= slots || share.begin + round >= share.end) continue;
-      Complex* const line = shared + (columns ? slot * L * kPitch + column : t * kPitch);
-      if (columns)
+      const int slot = t / width, column = t % width;
+      if (const Share share(first + slot, args); slot < slots && share.has(round)) {
         load_column(z, of_dy ? args.dy : args.x, height, width, column,
                     PlanePair(share.channel, share.begin + round, args.batch));
-      else
-        load_row(z, line, width);
-      fft<L>(z);
-      if (columns)
-        write_column(z, line, kPitch);
-      else if (!of_dy)
-        write_column(z, x_row, Block::kThreads);
-      else
-        add_product(z, x_row, Block::kThreads, sum, round == 0);
+        fft<L>(z);
+        write_column(z, shared + slot * L * kPitch + column, kPitch);
+      }
+      __syncthreads();
+      if (t / L < slots && mine.has(round)) {
+        load_row(z, shared + t * kPitch, width);
+        fft<L>(z);
+        if (of_dy)
+          add_product(z, x_row, Block::kThreads, sum, round == 0);
+        else
+          write_column(z, x_row, Block::kThreads);
+      }
+      __syncthreads();
     }
   }
 }
