@@ -208,6 +208,10 @@ TEST_CASE("ops/depthwise_conv2d/cuda_fft/where it applies and runs") {
     CHECK(chosen(geometry(14, 27, {.padding = 13})) == fft);
     CHECK(chosen(geometry(7, 13, {.padding = 6})) == tensor_core);
     CHECK(chosen(geometry(58, 31, {.padding = 15})) == tensor_core);
+    CHECK(chosen(geometry(16, 31, {.padding = 15})) == fft);
+    CHECK(chosen(geometry(8, 9, {.padding = 4})) == tensor_core);  // most of 20 x 20 points would be empty
+    CHECK(chosen(geometry({9, 40}, {1, 31}, {.padding = {0, 15}})) == tensor_core);
+    CHECK(chosen(geometry(32, 9, {.padding = 4})) == fft);
     CHECK(chosen(geometry(56, 3, {.padding = 1})) == direct);
     CHECK(chosen(geometry(56, 5, {.padding = 2})) == direct);
     struct Restore {
