@@ -100,16 +100,20 @@ class Exporter {
     return relu(y, layer);
   }
 
+  std::string with_shortcut(const std::string& x, const std::string& y, const std::string& block) {
+    return config_.shortcut ? graph_.node("Add", {x, y}, block) : y;
+  }
+
   std::string replk_block(const std::string& x, const std::string& block) {
     std::string y = conv_bn(norm(x, block + ".prelkb_bn"), block + ".pw1", {.relu = true});
     y = conv_bn(large_kernel(y, block + ".large_kernel"), block + ".pw2", {});
-    return graph_.node("Add", {x, y}, block);
+    return with_shortcut(x, y, block);
   }
 
   std::string ffn_block(const std::string& x, const std::string& block) {
     std::string y = conv_bn(norm(x, block + ".preffn_bn"), block + ".pw1", {});
     y = conv_bn(gelu(y, block + ".pw1"), block + ".pw2", {});
-    return graph_.node("Add", {x, y}, block);
+    return with_shortcut(x, y, block);
   }
 
   std::string stage_of(std::string x, std::size_t stage) {

@@ -76,10 +76,11 @@ std::vector<std::string> dims_of(const onnx::ValueInfoProto& value) {
 TEST_CASE("scripts/onnx/the_graph_computes_what_the_network_computes") {
   const TemporaryFolder folder;
   const std::string path = (folder / "net.onnx").string();
-  std::vector<RepLKNetConfig> configs(4, network());
+  std::vector<RepLKNetConfig> configs(5, network());
   configs[1].small_kernel = 0, configs[1].in_channels = 1;
   configs[2].num_classes = 0;
   configs[3].num_classes = 0, configs[3].norm_intermediate_features = true, configs[3].out_indices = {0, 1};
+  configs[4].shortcut = false;
   for (const RepLKNetConfig& config : configs) {
     RepLKNet model(config, 3);
     stir(model);
