@@ -45,6 +45,14 @@ std::string text_of(const std::map<std::string, std::string>& metadata, const ch
 
 }  // namespace
 
+double usual_eval_crop(std::int64_t side) { return side >= 384 ? 0 : side >= 224 ? 0.875 : 1; }
+
+void set_published_normalisation(ModelCard& card) {
+  const bool xl = card.model == "replknet-xl";
+  card.mean = xl ? std::vector{0.5F, 0.5F, 0.5F} : std::vector{0.485F, 0.456F, 0.406F};
+  card.std = xl ? std::vector{0.5F, 0.5F, 0.5F} : std::vector{0.229F, 0.224F, 0.225F};
+}
+
 std::string to_json(const ModelCard& card) {
   return Json{{"model", card.model},
               {"dataset", card.dataset},

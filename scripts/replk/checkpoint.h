@@ -24,6 +24,14 @@ struct ModelCard {
   std::vector<float> mean, std;                      // per channel, of pixels in [0, 1]
 };
 
+/// The share of the shorter side that evaluation sees where nobody says otherwise, for images of `side`
+/// pixels; 0: everything, squeezed. Source: the published rule, 224 of 256 pixels, and from 384 on all of
+/// them; for small images own.
+double usual_eval_crop(std::int64_t side);
+/// Mean and deviation that the published weights of card.model were trained with: 0.5 for replknet-xl, those
+/// of ImageNet for the others. Three channels.
+void set_published_normalisation(ModelCard& card);
+
 /// One JSON object with every field.
 std::string to_json(const ModelCard& card);
 /// Reads what to_json wrote, with suspicion. Throws FileError naming `source` and the field.

@@ -1,11 +1,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <utility>
 
 #include "core/error.h"
+#include "core/nearest_name.h"
 #include "data/statistics.h"
 #include "io/safetensors.h"
 #include "scripts/replk/commands.h"
@@ -27,14 +30,16 @@ struct ConvertFlags {
   std::string classes_file;
   std::int64_t image_size = 0;
   bool keep_aspect = false;
+  std::optional<double> eval_crop;
+  std::string interpolation;
   std::vector<float> mean, std;
 
   bool to_onnx() const { return std::filesystem::path(out).extension() == ".onnx"; }
   bool card_given() const {
     // The size of an ONNX file's input needs no names of classes.
     const bool size = image_size > 0 && !to_onnx();
-    return !data.name.empty() || !classes_file.empty() || size || keep_aspect || !mean.empty() ||
-           !std.empty();
+    return !data.name.empty() || !classes_file.empty() || size || keep_aspect || eval_crop ||
+           !interpolation.empty() || !mean.empty() || !std.empty();
   }
 };
 
@@ -61,8 +66,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-// Mean and deviation of pixels: as told, ImageNet's for colour (what published weights were trained with),
-// measured for grey.
+// Mean and deviation of pixels: as told, those of published weights for colour, measured for grey.
 void set_normalisation(ModelCard& card, const ConvertFlags& flags, const Dataset* dataset) {
   const auto channels = static_cast<std::size_t>(card.channels);
   if (flags.mean.empty() != flags.std.empty()) throw UsageError("--mean and --std: give both, or neither.");
@@ -75,8 +79,7 @@ void set_normalisation(ModelCard& card, const ConvertFlags& flags, const Dataset
   } else if (card.mean.size() == channels) {
     return;  // as the file has it
   } else if (channels == 3) {
-    card.mean = {0.485F, 0.456F, 0.406F};
-    card.std = {0.229F, 0.224F, 0.225F};
+    set_published_normalisation(card);
   } else {
     if (!dataset) throw UsageError("--mean and --std are needed for grey images without --data.");
     constexpr std::int64_t kMostImages = 10'000;
@@ -89,10 +92,34 @@ void set_normalisation(ModelCard& card, const ConvertFlags& flags, const Dataset
   }
 }
 
+// How evaluation makes images as large as the network takes them: as told, as the card has it, and where
+// there was none as published weights were evaluated.
+void set_resizing(ModelCard& card, const ConvertFlags& flags, bool had_card) {
+  if (flags.eval_crop || !had_card) {
+    const double crop = flags.eval_crop.value_or(usual_eval_crop(card.height));
+    card.keep_aspect = crop > 0;
+    card.crop = crop > 0 ? crop : 1;
+  }
+  if (flags.keep_aspect) card.keep_aspect = true;
+  if (!flags.interpolation.empty() || !had_card) card.bicubic = flags.interpolation != "bilinear";
+}
+
+void check_resizing(const ConvertFlags& flags) {
+  static const std::array<std::string, 2> kNames = {"bilinear", "bicubic"};
+  if (!flags.interpolation.empty()) require_name("--interpolation", flags.interpolation, kNames);
+  if (!flags.eval_crop) return;
+  const double crop = *flags.eval_crop;
+  if (crop != 0 && !(crop >= 0.1 && crop <= 1))
+    throw UsageError(str("--eval-crop: 0, or a share from 0.1 to 1 expected, got ", crop, "."));
+  if (crop == 0 && flags.keep_aspect)
+    throw UsageError("--eval-crop 0 squeezes the whole image, --keep-aspect does not: give one of them.");
+}
+
 // What eval and predict need to know: from the file where it is there, and from the flags.
 ModelCard make_card(const Checkpoint& checkpoint, const ConvertFlags& flags) {
   ModelCard card;
-  if (checkpoint.metadata.contains("card")) card = checkpoint.card();
+  const bool had_card = checkpoint.metadata.contains("card");
+  if (had_card) card = checkpoint.card();
   if (card.model.empty()) card.model = checkpoint.preset.empty() ? "replknet" : checkpoint.preset;
   card.channels = checkpoint.config.in_channels;
   std::shared_ptr<const Dataset> dataset;
@@ -107,7 +134,7 @@ ModelCard make_card(const Checkpoint& checkpoint, const ConvertFlags& flags) {
                          " classes expected from ", "--data or --classes, got ", card.classes.size(), "."));
   if (flags.image_size > 0) card.height = card.width = flags.image_size;
   if (card.height == 0) card.height = card.width = usual_image_size(checkpoint.config);
-  card.keep_aspect = card.keep_aspect || flags.keep_aspect;
+  set_resizing(card, flags, had_card);
   set_normalisation(card, flags, dataset.get());
   return card_from_json(to_json(card), "card");  // the checks of a card that is read
 }
@@ -140,6 +167,7 @@ void write_onnx(const ConvertFlags& flags, const Checkpoint& checkpoint, RepLKNe
 }
 
 void run_convert(ConvertFlags flags) {
+  check_resizing(flags);
   if (!flags.to_onnx() && std::filesystem::path(flags.out).extension() != ".safetensors")
     throw UsageError(
         str("convert: a file to write that ends in .safetensors or .onnx expected, got '", flags.out, "'."));
@@ -177,10 +205,20 @@ void add_card_flags(CLI::App& command, ConvertFlags& flags) {
   command.add_option("--classes", flags.classes_file, "File with the names of the classes, one a line");
   command.add_option("--image-size", flags.image_size, "Side in pixels of the images it takes")
       ->check(CLI::Range(1, 16384));
-  command.add_flag("--keep-aspect", flags.keep_aspect, "Resize the shorter side and cut out the middle");
+  command.add_option("--eval-crop", flags.eval_crop,
+                     "Share of the shorter side that evaluation sees; 0: the whole image, squeezed (default: "
+                     "0.875 for 224 pixels, 0 for 384 and more, else 1)");
+  command.add_flag(
+      "--keep-aspect", flags.keep_aspect,
+      "Never squeeze: resize the shorter side and cut out the middle, at 384 pixels and more too");
   command
-      .add_option("--mean", flags.mean,
-                  "Mean of each channel, of pixels in [0, 1] (default for colour: ImageNet's)")
+      .add_option("--interpolation", flags.interpolation,
+                  "Of resizing: bilinear or bicubic (default: bicubic)")
+      ->type_name("NAME");
+  command
+      .add_option(
+          "--mean", flags.mean,
+          "Mean of each channel, of pixels in [0, 1] (default for colour: ImageNet's; 0.5 for replknet-xl)")
       ->delimiter(',')
       ->allow_extra_args(false);
   command.add_option("--std", flags.std, "Standard deviation of each channel")

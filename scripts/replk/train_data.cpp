@@ -40,13 +40,6 @@ std::shared_ptr<const Dataset> at_most(std::shared_ptr<const Dataset> dataset, s
   return random_samples(std::move(dataset), limit, static_cast<std::uint64_t>(seed));
 }
 
-// The share of the shorter side that evaluation sees; 0: everything, squeezed. Source: the published rule,
-// 224 of 256 pixels, and from 384 on all of them; for small images own.
-double evaluation_crop(const TrainOptions& options) {
-  if (options.eval_crop) return *options.eval_crop;
-  return options.image_size >= 384 ? 0 : options.image_size >= 224 ? 0.875 : 1;
-}
-
 std::vector<float> floats(const std::vector<double>& values) { return {values.begin(), values.end()}; }
 
 // Mean and deviation: as the options say, as the network was trained before, or as the images are.
@@ -78,7 +71,7 @@ ModelCard make_card(const TrainOptions& options, const std::optional<Pretrained>
     throw UsageError(str("--image-size: needed for ", train.name(), ", whose images have ",
                          found.sizes.size(), " sizes, such as ", height, "x", width, "."));
   const bool own_size = options.image_size == 0;
-  const double crop = evaluation_crop(options);
+  const double crop = options.eval_crop.value_or(usual_eval_crop(options.image_size));
   const bool nothing_to_crop = one_size && height == width && crop == 1;
   ModelCard card{.model = options.model,
                  .dataset = options.data,

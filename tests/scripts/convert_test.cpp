@@ -110,6 +110,66 @@ TEST_CASE("scripts/convert/a_card_makes_it_ready_for_eval_and_predict") {
           {"positive stds"});
 }
 
+TEST_CASE("scripts/convert/the_card_resizes_as_published_weights_were_evaluated") {
+  const TemporaryFolder folder;
+  const std::string out = (folder / "out.safetensors").string(), classes = (folder / "classes.txt").string();
+  write_text(classes, lines(10));
+  const auto card_of = [&](const std::string& in, std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"convert", in, out});
+    const Outcome outcome = run_replk(flags);
+    INFO(outcome.err);
+    REQUIRE(outcome.code == 0);
+    return read_checkpoint(out).card();
+  };
+  const auto card = [&](std::vector<std::string> flags) {
+    flags.insert(flags.end(), {"--classes", classes});
+    return card_of(kMicro, flags);
+  };
+  for (const std::vector<std::string>& flags :
+       {std::vector<std::string>{}, {"--image-size", "224"}, {"--image-size", "224", "--keep-aspect"}}) {
+    const ModelCard usual = card(flags);
+    CHECK(usual.height == 224);
+    CHECK(usual.keep_aspect);
+    CHECK(usual.crop == 0.875);  // 224 of 256
+    CHECK(usual.bicubic);
+  }
+  CHECK_FALSE(card({"--image-size", "384"}).keep_aspect);
+  CHECK(card({"--image-size", "384"}).bicubic);
+  CHECK(card({"--image-size", "384", "--keep-aspect"}).keep_aspect);
+  CHECK(card({"--image-size", "384", "--keep-aspect"}).crop == 1);
+  CHECK(card({"--image-size", "64"}).crop == 1);
+  CHECK(card({"--eval-crop", "0.5"}).crop == 0.5);
+  CHECK_FALSE(card({"--eval-crop", "0"}).keep_aspect);
+  const ModelCard bilinear = card({"--interpolation", "bilinear"});
+  CHECK_FALSE(bilinear.bicubic);
+
+  // A card that is there stays, but for what the flags say.
+  const std::string grey = command_files().checkpoint().string();
+  CHECK_FALSE(card_of(grey, {"--image-size", "224"}).keep_aspect);
+  CHECK_FALSE(card_of(grey, {"--image-size", "224"}).bicubic);
+  const ModelCard told = card_of(grey, {"--eval-crop", "0.9", "--interpolation", "bicubic"});
+  CHECK(told.keep_aspect);
+  CHECK(told.crop == 0.9);
+  CHECK(told.bicubic);
+
+  refused({"convert", kMicro, out, "--eval-crop", "0.05"}, 2, {"--eval-crop", "0.05"});
+  refused({"convert", kMicro, out, "--eval-crop", "0", "--keep-aspect"}, 2, {"--eval-crop", "--keep-aspect"});
+  refused({"convert", kMicro, out, "--interpolation", "bicubi"}, 2, {"--interpolation", "'bicubic'"});
+  refused({"convert", kMicro, out, "--as-is", "--eval-crop", "1"}, 2, {"--as-is"});
+}
+
+TEST_CASE("scripts/convert/normalisation_of_published_weights") {
+  ModelCard card;
+  card.model = "replknet-31b";
+  set_published_normalisation(card);
+  CHECK(card.mean == std::vector{0.485F, 0.456F, 0.406F});
+  CHECK(card.std == std::vector{0.229F, 0.224F, 0.225F});
+  card.model = "replknet-xl";
+  set_published_normalisation(card);
+  CHECK(card.mean == std::vector{0.5F, 0.5F, 0.5F});
+  CHECK(card.std == card.mean);
+}
+
 TEST_CASE("scripts/convert/a_data_set_gives_the_card") {
   const CommandFiles& files = command_files();
   const TemporaryFolder folder;
