@@ -103,8 +103,8 @@ void run_eval(const EvalFlags& flags) {
   check_classes(*dataset, trained.card);
   const std::string& data = dataset->name();
   const std::vector<std::string> kernels =
-      kernel_lines(depthwise_layers(*trained.model, flags.batch_size, trained.card.height, trained.card.width,
-                                    compute.activations),
+      kernel_lines(depthwise_layers(trained.model->config(), compute.device, flags.batch_size,
+                                    trained.card.height, trained.card.width, compute.activations),
                    Passes::forward);
   if (!flags.json)
     fmt::print("{} ({}) on {}; on {}\n{}\n\n", trained.card.model, trained.path.string(), data,

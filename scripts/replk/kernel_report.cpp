@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/dry_run.h"
 #include "core/error.h"
 #include "core/nearest_name.h"
 #include "scripts/replk/table.h"
@@ -87,10 +88,12 @@ std::string DepthwiseLayers::name() const {
   return str(kernel, step, " at ", map);
 }
 
-std::vector<DepthwiseLayers> depthwise_layers(RepLKNet& model, std::int64_t batch, std::int64_t height,
-                                              std::int64_t width, DType dtype) {
+std::vector<DepthwiseLayers> depthwise_layers(const RepLKNetConfig& config, Device device, std::int64_t batch,
+                                              std::int64_t height, std::int64_t width, DType dtype) {
   std::vector<DepthwiseLayers> rows;
-  const bool training = model.training();
+  const DryRun dry;  // shapes are all that is wanted
+  RepLKNet model(config);
+  model.to(device);
   model.eval();
   {
     const ModuleObserver observer([&](Module& module, const Variable& in, const Variable&) {
@@ -108,9 +111,8 @@ std::vector<DepthwiseLayers> depthwise_layers(RepLKNet& model, std::int64_t batc
       if (found == rows.end()) found = rows.insert(found, row);
       ++found->layers;
     });
-    model(Tensor::zeros({model.config().in_channels, 1, height, width}, dtype, model.device()));
+    model(Tensor::empty({config.in_channels, 1, height, width}, dtype, device));
   }
-  model.train(training);
   return rows;
 }
 

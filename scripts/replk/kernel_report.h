@@ -23,11 +23,12 @@ struct DepthwiseLayers {
   std::string name() const;
 };
 
-/// Runs the network in eval mode on a black image of height x width and lists its depth-wise layers, in the
-/// order in which they first ran, with the kernels for a batch of `batch` such images in `dtype`. The mode is
-/// restored.
-std::vector<DepthwiseLayers> depthwise_layers(RepLKNet& model, std::int64_t batch, std::int64_t height,
-                                              std::int64_t width, DType dtype = DType::f32);
+/// The depth-wise layers of such a network, in the order in which they run, with the kernels of `device` for
+/// a batch of `batch` images of height x width in `dtype`. Found by a DryRun in eval mode: nothing is
+/// computed.
+std::vector<DepthwiseLayers> depthwise_layers(const RepLKNetConfig& config, Device device, std::int64_t batch,
+                                              std::int64_t height, std::int64_t width,
+                                              DType dtype = DType::f32);
 
 enum class Passes { forward, all };
 

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "core/dry_run.h"
 #include "scripts/replk/table.h"
 #include "scripts/replk/text.h"
 
@@ -114,14 +115,16 @@ std::string describe_config(const RepLKNetConfig& config) {
   return table.text();
 }
 
-ModelSummary summarize(RepLKNet& model, std::int64_t height, std::int64_t width) {
+ModelSummary summarize(const RepLKNetConfig& config, std::int64_t height, std::int64_t width) {
+  const DryRun dry;  // shapes are all that is wanted
+  RepLKNet model(config);
   model.eval();
   Collector collector;
   {
     const ModuleObserver observer([&](Module& module, const Variable& in, const Variable& out) {
       collector.see(module, in.shape(), out.shape());
     });
-    model(Tensor::zeros({model.config().in_channels, 1, height, width}));
+    model(Tensor::empty({config.in_channels, 1, height, width}));
   }
   ModelSummary summary = collector.take();
   summary.parameters = model.parameter_count();

@@ -31,7 +31,8 @@ std::int64_t usual_image_size(const RepLKNetConfig& config);
 /// What a configuration says, in a few lines for people.
 std::string describe_config(const RepLKNetConfig& config);
 
-/// Runs the network in eval mode on one black image of height x width and adds up what ran.
-ModelSummary summarize(RepLKNet& model, std::int64_t height, std::int64_t width);
+/// Runs a network like this in eval mode on one image of height x width and adds up what ran. It is a DryRun:
+/// nothing is computed.
+ModelSummary summarize(const RepLKNetConfig& config, std::int64_t height, std::int64_t width);
 
 }  // namespace replk

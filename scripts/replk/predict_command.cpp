@@ -172,9 +172,9 @@ void run_predict(const PredictFlags& flags) {
   const auto batch = static_cast<std::int64_t>(std::min(kBatch, inputs.size()));
   std::vector<std::string> kernels;
   if (batch > 0)
-    kernels = kernel_lines(
-        depthwise_layers(*trained.model, batch, trained.card.height, trained.card.width, compute.activations),
-        Passes::forward);
+    kernels = kernel_lines(depthwise_layers(trained.model->config(), compute.device, batch,
+                                            trained.card.height, trained.card.width, compute.activations),
+                           Passes::forward);
   if (!flags.json && batch > 0) fmt::print("on {}\n{}\n\n", compute.describe(), join(kernels, "\n"));
   std::fflush(stdout);
   std::vector<Prediction> predictions;

@@ -103,8 +103,7 @@ Merging merge(TrainedModel& trained, RepLKNet& merged, const Samples& samples, c
                   .computed_on = compute.describe()};
   std::vector<RepLKNet*> all;
   for (const auto& [name, network] : networks) {
-    network->to(Device::cpu());
-    const ModelSummary summary = summarize(*network, trained.card.height, trained.card.width);
+    const ModelSummary summary = summarize(network->config(), trained.card.height, trained.card.width);
     network->to(compute.device);
     all.push_back(network);
     merging.networks.push_back(

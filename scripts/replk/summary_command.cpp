@@ -26,7 +26,7 @@ struct SummaryFlags {
 
 struct Subject {
   std::string name;
-  std::unique_ptr<RepLKNet> model;
+  RepLKNetConfig config;
   std::int64_t height, width;  // of the images it is made for
 };
 
@@ -34,16 +34,16 @@ Subject find_subject(const std::string& name) {
   std::error_code error;
   const bool file = std::filesystem::exists(name, error) || name.find_first_of("./") != name.npos;
   if (!file) {
-    auto model = std::make_unique<RepLKNet>(preset(name));
-    const std::int64_t size = usual_image_size(model->config());
-    return {name, std::move(model), size, size};
+    const RepLKNetConfig config = preset(name);
+    const std::int64_t size = usual_image_size(config);
+    return {name, config, size, size};
   }
   const Checkpoint checkpoint = read_checkpoint(find_checkpoint(name));
-  auto model = build_model(checkpoint);
-  const std::int64_t size = usual_image_size(model->config());
-  if (!checkpoint.metadata.contains("card")) return {checkpoint.path.string(), std::move(model), size, size};
+  const RepLKNetConfig config = build_model(checkpoint)->config();  // whose weights fit
+  const std::int64_t size = usual_image_size(config);
+  if (!checkpoint.metadata.contains("card")) return {checkpoint.path.string(), config, size, size};
   const ModelCard card = checkpoint.card();
-  return {checkpoint.path.string() + " (" + card.model + ")", std::move(model), card.height, card.width};
+  return {checkpoint.path.string() + " (" + card.model + ")", config, card.height, card.width};
 }
 
 // (C, N, H, W) as "(C, H, W)", (N, classes) as "(classes)".
@@ -80,12 +80,12 @@ void add_totals(Table& table, const std::string& name, const ModelSummary& summa
              format_count(static_cast<std::int64_t>(summary.layers.size()))});
 }
 
-std::string kernels_of(RepLKNet& model, const SummaryFlags& flags, std::int64_t height, std::int64_t width) {
+std::string kernels_of(const RepLKNetConfig& config, const SummaryFlags& flags, std::int64_t height,
+                       std::int64_t width) {
   const std::int64_t batch_size = std::max<std::int64_t>(flags.batch_size, 1);
   const Compute compute = resolve_compute(flags.compute);
-  model.to(compute.device);
-  const auto layers = depthwise_layers(model, batch_size, height, width, compute.activations);
-  model.to(Device::cpu());
+  const auto layers =
+      depthwise_layers(config, compute.device, batch_size, height, width, compute.activations);
   return fmt::format("\nKernels on {} for batches of {}:\n\n{}", compute.describe(), batch_size,
                      kernel_table(layers));
 }
@@ -112,18 +112,17 @@ std::string memory_of(const RepLKNetConfig& config, const SummaryFlags& flags, s
 void run_summary(const SummaryFlags& flags) {
   if (flags.batch_size > 0 && !flags.kernels && !flags.memory)
     throw UsageError("--batch-size: is for --kernels or --memory; say which.");
-  Subject subject = find_subject(flags.model);
-  RepLKNet& model = *subject.model;
+  const Subject subject = find_subject(flags.model);
+  const RepLKNetConfig& config = subject.config;
   const std::int64_t height = flags.image_size > 0 ? flags.image_size : subject.height;
   const std::int64_t width = flags.image_size > 0 ? flags.image_size : subject.width;
-  const RepLKNetConfig config = model.config();
   fmt::print("{}: input ({}, {}, {}), {} classes\n\n", subject.name, config.in_channels, height, width,
              config.num_classes);
-  const ModelSummary whole = summarize(model, height, width);
+  const ModelSummary whole = summarize(config, height, width);
   print_rows(flags.layers ? whole.layers : whole.blocks, whole);
   std::string memory, kernels;  // of the network as it is
   if (flags.memory) memory = memory_of(config, flags, height, width);
-  if (flags.kernels) kernels = kernels_of(model, flags, height, width);
+  if (flags.kernels) kernels = kernels_of(config, flags, height, width);
 
   using enum Table::Align;
   Table totals({{"network"},
@@ -133,14 +132,13 @@ void run_summary(const SummaryFlags& flags) {
                 {"1x1", right},
                 {"layers", right}});
   add_totals(totals, "as it is", whole);
-  if (!config.small_kernel_merged) {
-    model.structural_reparam();
-    add_totals(totals, "large kernels merged", summarize(model, height, width));
-  }
-  if (!config.batch_norm_folded) {
-    model.fold_batch_norm();
-    add_totals(totals, "batch norms folded too", summarize(model, height, width));
-  }
+  RepLKNetConfig merged = config;
+  merged.small_kernel_merged = true;
+  if (!config.small_kernel_merged)
+    add_totals(totals, "large kernels merged", summarize(merged, height, width));
+  merged.batch_norm_folded = true;
+  if (!config.batch_norm_folded)
+    add_totals(totals, "batch norms folded too", summarize(merged, height, width));
   fmt::print("{}", totals.text());
   fmt::print("\nMACs: multiply-adds for one image; depth-wise and 1x1: the share of those convolutions.\n");
   fmt::print("{}{}", kernels, memory);

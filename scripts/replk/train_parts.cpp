@@ -77,8 +77,8 @@ std::string TrainParts::describe() {
   text += fmt::format("{}, lr {:g} {}, {} epochs of {} steps of {} images, seed {}, on {}", options.optimizer,
                       learning_rate_scale(options) * options.lr, options.schedule, options.epochs,
                       format_count(loader.batches()), options.batch_size, options.seed, compute.describe());
-  const auto layers =
-      depthwise_layers(model, part_size(options), card.height, card.width, compute.activations);
+  const auto layers = depthwise_layers(model.config(), compute.device, part_size(options), card.height,
+                                       card.width, compute.activations);
   for (const std::string& line : kernel_lines(layers, Passes::all)) text += "\n" + line;
   for (const std::string& line : start_notes) text += "\n" + line;
   return text;

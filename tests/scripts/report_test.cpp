@@ -263,7 +263,7 @@ TEST_CASE("scripts/report/merging_is_that_of_the_network") {
   for (std::size_t i = 0; i < 3; ++i) {
     if (i == 1) model->structural_reparam();
     if (i == 2) model->fold_batch_norm();
-    const ModelSummary summary = summarize(*model, 12, 12);
+    const ModelSummary summary = summarize(model->config(), 12, 12);
     CHECK(rows[i][0] == names[i]);
     CHECK(rows[i][1] == format_count(summary.parameters));
     CHECK(rows[i][2] == std::to_string(summary.layers.size()));
