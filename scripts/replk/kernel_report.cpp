@@ -64,17 +64,27 @@ std::string list_of(const std::vector<DepthwiseLayers>& rows, Passes passes) {
   return join(parts);
 }
 
-// What is said where --depthwise-kernel does not apply; empty where it does.
+bool slow(const DepthwiseLayers& row, Passes passes) {
+  const std::string naive = name_of(DepthwiseKernel::naive);
+  return row.forward == naive ||
+         (passes == Passes::all && (row.backward_input == naive || row.backward_weight == naive));
+}
+
+// What is said where --depthwise-kernel does not apply, or where nothing was asked for and only the naive
+// kernel applies; empty where all is as it should be.
 std::string exceptions(const std::vector<DepthwiseLayers>& rows, Passes passes) {
   std::vector<DepthwiseLayers> others;
   std::int64_t all = 0, count = 0;
+  const bool automatic = default_depthwise_kernel() == DepthwiseKernel::automatic;
   for (const DepthwiseLayers& row : rows) {
     all += row.layers;
-    if (row.as_asked) continue;
+    if (automatic ? !slow(row, passes) : row.as_asked) continue;
     count += row.layers;
     others.push_back(row);
   }
   if (others.empty()) return "";
+  if (automatic)
+    return fmt::format("no fast kernel for {} of {} layers (slow): {}", count, all, list_of(others, passes));
   return fmt::format("--depthwise-kernel {} does not apply to {} of {} layers: {}",
                      name_of(default_depthwise_kernel()), count, all, list_of(others, passes));
 }

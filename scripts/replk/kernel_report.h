@@ -35,8 +35,10 @@ enum class Passes { forward, all };
 /// What a command says before it starts, lines without their ends:
 ///     depth-wise kernels: 13x13 at 14x14 fft (weight gradient direct), 5x5 at 14x14 direct
 ///     --depthwise-kernel fft does not apply to 1 of 9 layers: 3x3 stride 2 at 28x28 direct
-/// Only the first line if what was asked for applies everywhere. With Passes::all gradients are told where
-/// their kernels differ from the forward one's.
+/// or, where nothing was asked for:
+///     no fast kernel for 1 of 9 layers (slow): 3x3 stride 3 at 28x28 naive
+/// Only the first line if what was asked for applies everywhere, and something faster than naive. With
+/// Passes::all gradients are told where their kernels differ from the forward one's.
 std::vector<std::string> kernel_lines(const std::vector<DepthwiseLayers>& layers, Passes passes);
 /// The same, all passes, as a table.
 std::string kernel_table(const std::vector<DepthwiseLayers>& layers);

@@ -91,6 +91,8 @@ TEST_CASE("scripts/kernel_report/lines") {
   CHECK(kernel_lines(rows, Passes::all) ==
         Lines{"depth-wise kernels: 13x13 at 14x14 fft (weight gradient direct), "
               "5x5 at 14x7 direct (gradients fft), "
+              "3x3 stride 2 at 28x28 direct (input gradient naive, weight gradient fft)",
+              "no fast kernel for 1 of 7 layers (slow): "
               "3x3 stride 2 at 28x28 direct (input gradient naive, weight gradient fft)"});
   set_default_depthwise_kernel(DepthwiseKernel::fft);
   rows[2].as_asked = rows[3].as_asked = false;
@@ -99,6 +101,19 @@ TEST_CASE("scripts/kernel_report/lines") {
   CHECK(lines[1] ==
         "--depthwise-kernel fft does not apply to 2 of 7 layers: 5x5 at 14x7 direct, "
         "3x3 stride 2 at 28x28 direct");
+}
+
+TEST_CASE("scripts/kernel_report/a_naive_kernel_is_not_silent") {
+  const RestoreDefault restore;
+  RepLKNetConfig config = make_network()->config();
+  config.stem_strides = {1, 3};  // of the stem's last convolution, which is depth-wise
+  const auto layers = [&] { return depthwise_layers(config, Device::cpu(), 8, kSide, kSide); };
+  const std::vector<std::string> lines = kernel_lines(layers(), Passes::all);
+  REQUIRE(lines.size() == 2);
+  CHECK(lines[1] == "no fast kernel for 1 of 7 layers (slow): 3x3 stride 3 at 16x16 naive");
+  CHECK(contains(kernel_table(layers()), "\n" + lines[1] + "\n"));
+  set_default_depthwise_kernel(DepthwiseKernel::naive);  // asked for: nothing to say
+  CHECK(kernel_lines(layers(), Passes::all).size() == 1);
 }
 
 TEST_CASE("scripts/kernel_report/summary") {
