@@ -1,17 +1,20 @@
 // Runs the cases that a script asks for, so that another framework can be timed beside RepLK in one run:
 // compare_pytorch.py is its user. Reads commands on standard input, answers each with one line:
 //
-//   depthwise PASS C N H W K STRIDE KERNEL    PASS: forward, input, weight or both; KERNEL: automatic, fft,
-//   ... pointwise PASS IN OUT PIXELS              a 1x1 convolution train MODEL CHANNELS SIZE BATCH forward,
-//   loss, backward, AdamW infer MODEL CHANNELS SIZE BATCH           merged and folded
-//                        -> ready, and what was chosen
-//   run N [W]            -> milliseconds of each of N runs of the case given last, one after the other and
-//   right
-//                           after W that do not count; on a GPU the mean of N runs launched in a row
+//   depthwise PASS C N H W K STRIDE KERNEL
+//                        PASS: forward, input, weight or both; KERNEL: automatic, fft, ...
+//   pointwise PASS IN OUT PIXELS
+//                        a 1x1 convolution
+//   train MODEL CHANNELS SIZE BATCH
+//                        forward, loss, backward, AdamW
+//   infer MODEL CHANNELS SIZE BATCH
+//                        merged and folded
+//                        -> to each of these four: ready, and what was chosen
+//   run N [W]            -> milliseconds of each of N runs of the case given last, one right after the other
+//                           and after W that do not count; on a GPU the mean of N runs launched in a row
 //   profile              -> "operator ms" for the operators of one run, the slowest first
 //   peak                 -> GFLOP/s of products and GB/s of a copy: the CPU's multiply-adds on all threads,
-//   or a
-//                           large matrix product on the GPU
+//                           or a large matrix product on the GPU
 //   memory               -> MiB of tensors at most since the case was given
 //
 //   bench_cases [--threads T] [--device cpu|cuda] [--precision fp32|tf32|bf16]

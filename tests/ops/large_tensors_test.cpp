@@ -81,10 +81,8 @@ ChannelOp depthwise(std::int64_t kernel) {
 TEST_CASE("ops/large tensors/more than 2^31 elements") {
   if (!cuda_or_skip("tensors of more than 2^31 elements")) return;
   constexpr std::int64_t kBytes = std::int64_t{30} << 30;  // x, y, dy, dx and another of them
-  if (device_info(Device::cuda()).free_bytes < kBytes) {
-    WARN("skipped: 30 GiB of GPU memory are needed");
-    return;
-  }
+  if (device_info(Device::cuda()).free_bytes < kBytes)
+    return skip_cuda("tensors of more than 2^31 elements", "30 GiB of GPU memory are needed");
   check_last_channel("relu", [](const Variable& x) { return relu(x); });
   check_last_channel("depthwise_conv2d 3x3", depthwise(3));
   check_last_channel("depthwise_conv2d 31x31", depthwise(31));
