@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "core/allocator.h"
 #include "core/error.h"
 #include "io/atomic_file.h"
 #include "scripts/replk/commands.h"
@@ -9,6 +10,18 @@
 
 namespace replk {
 namespace {
+
+std::string page_of(const ReportFlags& flags, const std::string& program, Progress& progress) {
+  try {
+    return report_html(gather_report(flags, program, progress));
+  } catch (const OutOfMemory& error) {
+    progress.clear();
+    throw OutOfMemory(str(error.what(), " A report evaluates --batch-size ", flags.batch_size,
+                          " images at a time and holds --images ", flags.images,
+                          " to compare merged networks: lower them."),
+                      error.capacity());
+  }
+}
 
 void run_report(const ReportFlags& flags, const std::string& program) {
   const std::filesystem::path path =
@@ -23,7 +36,7 @@ void run_report(const ReportFlags& flags, const std::string& program) {
   std::string page;
   {
     Progress progress;
-    page = report_html(gather_report(flags, program, progress));
+    page = page_of(flags, program, progress);
   }
   write_file_atomically(path, std::string_view(page));
   fmt::print("saved: {} ({})\n", path.string(), format_bytes(page.size()));

@@ -290,10 +290,22 @@ TEST_CASE("scripts/report/configuration_marks_what_was_changed") {
   };
   for (const char* key :
        {"data", "model", "model_config", "epochs", "batch_size", "val_split", "ema", "threads"})
-    CHECK((std::string(key) == "batch_size" || changed(key)));
+    CHECK(changed(key));
   for (const char* key : {"lr", "optimizer", "schedule", "seed", "mixup", "nesterov"})
     CHECK_FALSE(changed(key));
   CHECK(contains(section, "<code>epochs</code></th><td>3</td><td>10</td>"));
+}
+
+TEST_CASE("scripts/report/what to do without memory is told in flags that it has") {
+  const TemporaryFolder folder;
+  const Outcome outcome =
+      run_replk({"report", reported_run().copy(folder), "--device", "cpu", "--threads", "1"},
+                {{"REPLK_MEMORY_LIMIT", "200K"}});
+  INFO(outcome.err);
+  CHECK(outcome.code == 3);
+  CHECK(contains(outcome.err, "REPLK_MEMORY_LIMIT allows"));
+  CHECK(contains(outcome.err, "--batch-size 256 "));
+  CHECK(contains(outcome.err, "--images 256 "));
 }
 
 TEST_CASE("scripts/report/the_command_repeats_the_run") {
