@@ -43,12 +43,10 @@ Results run_conv2d(const Call& call) {
                   .groups = call.attr<std::int64_t>("groups", 1)})};
 }
 
-Results run_depthwise(const Call& call, DepthwiseKernel kernel) {
-  return {depthwise_conv2d(call.in("x"), call.in("weight"), call.optional("bias"),
-                           {.stride = call.extent_attr("stride", 1),
-                            .padding = call.extent_attr("padding", 0),
-                            .dilation = call.extent_attr("dilation", 1),
-                            .kernel = kernel})};
+DepthwiseConv2dParams depthwise_params(const Call& call) {
+  return {.stride = call.extent_attr("stride", 1),
+          .padding = call.extent_attr("padding", 0),
+          .dilation = call.extent_attr("dilation", 1)};
 }
 
 bool is_depthwise(const Call& call) {
@@ -64,6 +62,21 @@ Terms conv2d_terms(const Call& call) {
           {"x", out_per_group * kernel},
           {"weight", columns},
           {"bias", columns}};
+}
+
+// By this kernel, where it applies.
+OpWay depthwise_way(const char* label, DepthwiseKernel kernel) {
+  const auto run = [kernel](const Call& call) {
+    DepthwiseConv2dParams params = depthwise_params(call);
+    params.kernel = kernel;
+    return Results{depthwise_conv2d(call.in("x"), call.in("weight"), call.optional("bias"), params)};
+  };
+  const auto applies = [kernel](const Call& call) {
+    return is_depthwise(call) && depthwise_kernel_applies(kernel, DepthwiseConv2dGeometry::of(
+                                                                      call.tensor("x"), call.tensor("weight"),
+                                                                      {}, depthwise_params(call)));
+  };
+  return {label, run, conv2d_terms, applies};
 }
 
 // ---- normalisation
@@ -217,13 +230,10 @@ Extent2d Call::extent_attr(const char* name, Extent2d otherwise) const {
 const std::multimap<std::string, OpWay>& op_table() {
   static const std::multimap<std::string, OpWay> table = {
       {"conv2d", {"conv2d", run_conv2d, conv2d_terms}},
-      {"conv2d",
-       {"depthwise_conv2d", [](const Call& call) { return run_depthwise(call, DepthwiseKernel::automatic); },
-        conv2d_terms, is_depthwise}},
-      {"conv2d",
-       {"depthwise_conv2d naive",
-        [](const Call& call) { return run_depthwise(call, DepthwiseKernel::naive); }, conv2d_terms,
-        is_depthwise}},
+      {"conv2d", depthwise_way("depthwise_conv2d", DepthwiseKernel::automatic)},
+      {"conv2d", depthwise_way("depthwise_conv2d naive", DepthwiseKernel::naive)},
+      {"conv2d", depthwise_way("depthwise_conv2d direct", DepthwiseKernel::direct)},
+      {"conv2d", depthwise_way("depthwise_conv2d fft", DepthwiseKernel::fft)},
       {"batch_norm2d", {"batch_norm2d", run_batch_norm2d, batch_norm2d_terms}},
       {"layer_norm_channels", {"layer_norm_channels", run_layer_norm, layer_norm_terms}},
       {"relu", {"relu", [](const Call& call) { return Results{relu(call.in("x"))}; }}},

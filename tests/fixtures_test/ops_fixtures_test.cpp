@@ -1,11 +1,13 @@
 // Runs every case of single operators in the fixture folder, in f32 and in f64.
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include "ops/primitives/elementwise.h"
 #include "tests/fixtures_test/op_table.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
+#include "tests/support/instruction_sets.h"
 #include "tests/support/layout.h"
 
 using namespace replk;
@@ -95,12 +97,15 @@ bool holds_networks(const std::filesystem::path& folder) {
   return false;
 }
 
-void run_all(DType dtype) {
-  int cases = 0;
+// All cases, or those of one op; returns how many.
+int run_all(DType dtype, const std::string& op = "") {
+  int cases = 0, chosen = 0;
   for (const auto& file : fixture_files(fixture_folder()))
     for (const FixtureCase& c : read_fixture_cases(file)) {
       INFO(file.filename().string() << ", case " << c.name << ", op " << c.op << ", " << dtype);
       ++cases;
+      if (!op.empty() && c.op != op) continue;
+      ++chosen;
       try {
         if (run_case(c, dtype) == 0) FAIL_CHECK("no operator of this name: add it to op_table.cpp");
       } catch (const std::exception& error) {
@@ -109,9 +114,18 @@ void run_all(DType dtype) {
     }
   INFO("no cases in " << fixture_folder());
   CHECK((cases > 0 || holds_networks(fixture_folder())));
+  return chosen;
 }
 
 }  // namespace
 
 TEST_CASE("fixtures/ops/f32") { run_all(DType::f32); }
 TEST_CASE("fixtures/ops/f64") { run_all(DType::f64); }
+// Of convolutions, all of them: depth-wise kernels and matrix products choose theirs at run time.
+TEST_CASE("fixtures/ops/every_instruction_set") {
+  for (const DType dtype : {DType::f32, DType::f64})
+    for_each_instruction_set([dtype] {
+      const int cases = run_all(dtype, "conv2d");
+      if (!std::getenv("REPLK_FIXTURE_DIR")) CHECK(cases > 20);
+    });
+}

@@ -11,6 +11,7 @@
 #include "models/replknet.h"
 #include "ops/activations/activations.h"
 #include "ops/cross_entropy/cross_entropy.h"
+#include "ops/depthwise_conv2d/depthwise_conv2d.h"
 #include "ops/primitives/elementwise.h"
 #include "optim/adamw.h"
 #include "optim/flat_parameters.h"
@@ -102,6 +103,20 @@ void check_outputs(const Network& network, RepLKNet& net, const std::string& pre
   }
 }
 
+// Calls f() with each kernel of depth-wise convolutions in turn, wherever it applies.
+template <class F>
+void for_each_depthwise_kernel(const F& f) {
+  struct Restore {
+    ~Restore() { set_default_depthwise_kernel(DepthwiseKernel::automatic); }
+  } restore;
+  for (const DepthwiseKernel kernel :
+       {DepthwiseKernel::automatic, DepthwiseKernel::naive, DepthwiseKernel::direct, DepthwiseKernel::fft}) {
+    INFO("depth-wise kernel " << name_of(kernel));
+    set_default_depthwise_kernel(kernel);
+    f();
+  }
+}
+
 Variable loss_of(RepLKNet& net, const Network& network) {
   return cross_entropy(net(network.input()), network.file.tensors.at("ref.target"), {.label_smoothing = 0.1});
 }
@@ -112,12 +127,54 @@ std::map<std::string, Tensor> state_map(RepLKNet& net) {
   return state;
 }
 
+void check_gradients(const Network& network, RepLKNet& net) {
+  const auto grads = network.part("ref.train.grad.");
+  CHECK(grads.size() == net.parameters().size());
+  // A shift whose every way to the loss leads through a batch norm has gradient 0: both sides hold
+  // rounding there.
+  double largest = 0;
+  for (const auto& [name, grad] : grads) largest = max_magnitude(grad.to_vector(), largest);
+  for (Parameter* parameter : net.parameters()) {
+    REQUIRE(grads.contains(parameter->name));
+    REQUIRE(parameter->grad_ready);
+    check_close("gradient of " + parameter->name, parameter->grad, grads.at(parameter->name),
+                bound(network, 10), 1e-3 * largest);
+  }
+}
+
+// Losses, the first step's gradients and the weights after the last.
+void check_training(const Network& network) {
+  const auto& refs = network.file.tensors;
+  const auto net = network.model();
+  net->train();
+  FlatParameters flat({{.name = "all", .parameters = net->parameters(), .weight_decay = 0.05}});
+  AdamW optimizer(flat, {.lr = 1e-3});
+  const Values losses = refs.at("ref.train.losses").to_vector();
+  for (std::size_t step = 0; step < losses.size(); ++step) {
+    INFO("step " << step);
+    flat.zero_grad();
+    Tape tape;
+    const Variable logits = (*net)(network.input());
+    if (step == 0) check_close("train.out", logits.data(), refs.at("ref.train.out"), bound(network));
+    const Variable loss = cross_entropy(logits, refs.at("ref.target"), {.label_smoothing = 0.1});
+    CHECK(std::abs(loss.data().item() - losses[step]) <= bound(network, 10) * std::abs(losses[step]));
+    tape.backward(loss);
+    if (step == 0) check_gradients(network, *net);
+    optimizer.step();
+  }
+  const auto state = state_map(*net);
+  for (const auto& [name, tensor] : network.part("ref.train.after3.")) {
+    REQUIRE(state.contains(name));
+    check_close(name + " after 3 steps", state.at(name), tensor, bound(network, 10));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("fixtures/networks/eval") {
   for_networks([](const Network& network) {
     const auto net = network.model();
-    check_outputs(network, *net, "ref.eval.out");
+    for_each_depthwise_kernel([&] { check_outputs(network, *net, "ref.eval.out"); });
     if (network.file.tensors.contains("ref.features"))
       check_close("features", to_nchw(net->forward_features(network.input()).data()),
                   network.file.tensors.at("ref.features"), bound(network));
@@ -170,44 +227,9 @@ TEST_CASE("fixtures/networks/fold_batch_norm") {
 TEST_CASE("fixtures/networks/training") {
   int trained = 0;
   for_networks([&](const Network& network) {
-    const auto& refs = network.file.tensors;
-    if (!refs.contains("ref.train.losses")) return;
+    if (!network.file.tensors.contains("ref.train.losses")) return;
     ++trained;
-    const auto net = network.model();
-    net->train();
-    FlatParameters flat({{.name = "all", .parameters = net->parameters(), .weight_decay = 0.05}});
-    AdamW optimizer(flat, {.lr = 1e-3});
-    const Values losses = refs.at("ref.train.losses").to_vector();
-    for (std::size_t step = 0; step < losses.size(); ++step) {
-      INFO("step " << step);
-      flat.zero_grad();
-      Tape tape;
-      const Variable logits = (*net)(network.input());
-      if (step == 0) check_close("train.out", logits.data(), refs.at("ref.train.out"), bound(network));
-      const Variable loss = cross_entropy(logits, refs.at("ref.target"), {.label_smoothing = 0.1});
-      CHECK(std::abs(loss.data().item() - losses[step]) <= bound(network, 10) * std::abs(losses[step]));
-      tape.backward(loss);
-      if (step == 0) {
-        const auto grads = network.part("ref.train.grad.");
-        CHECK(grads.size() == net->parameters().size());
-        // A shift whose every way to the loss leads through a batch norm has gradient 0: both sides hold
-        // rounding there.
-        double largest = 0;
-        for (const auto& [name, grad] : grads) largest = max_magnitude(grad.to_vector(), largest);
-        for (Parameter* parameter : net->parameters()) {
-          REQUIRE(grads.contains(parameter->name));
-          REQUIRE(parameter->grad_ready);
-          check_close("gradient of " + parameter->name, parameter->grad, grads.at(parameter->name),
-                      bound(network, 10), 1e-3 * largest);
-        }
-      }
-      optimizer.step();
-    }
-    const auto state = state_map(*net);
-    for (const auto& [name, tensor] : network.part("ref.train.after3.")) {
-      REQUIRE(state.contains(name));
-      check_close(name + " after 3 steps", state.at(name), tensor, bound(network, 10));
-    }
+    for_each_depthwise_kernel([&] { check_training(network); });
   });
   if (!std::getenv("REPLK_FIXTURE_DIR")) REQUIRE(trained > 0);
 }
