@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace replk::cuda {
 namespace {
@@ -102,13 +103,20 @@ WeightPlan::WeightPlan(const DepthwiseConv2dGeometry& g, int element_bytes)
   constexpr int kWidest = 56, kPart = 32;  // columns of a map taken whole, and of a part of a wider one
   dy.columns = out_w <= kWidest && in_w <= kWidest ? out_w : std::min(out_w, kPart);
   column_parts = ceil_div(out_w, dy.columns);
-  x.columns = std::min(in_w, dy.columns + kernel_w - 1);
+  const int met = dy.columns + kernel_w - 1;  // columns of x that meet a tap
+  x.columns = std::min(in_w, met);
+  constexpr std::pair<int, int> kTiles[] = {{1, 1}, {1, 2}, {2, 4}, {2, 7}, {4, 7}, {2, 12}};
+  for (const auto& [rows, columns] : kTiles) {
+    tile_rows = rows, tile_columns = columns;
+    if (dy.columns <= 16 * rows && x.columns <= 8 * columns) break;
+  }
   // 16-bit lines are read by matrix loads, as in the forward pass; f32 ones element by element, 4 lines and 8
   // columns at a time, which are in different banks when lines are 32 bytes apart (modulo 128).
   const auto pitch = [&](int columns) {
     return element_bytes == 4 ? round_up(columns * 4 - 32, 128) + 32 : pitch_of(columns, element_bytes);
   };
-  dy.pitch = pitch(round_up(dy.columns, 16)), x.pitch = pitch(round_up(x.columns, 16));
+  // Lines are as long as what is read of them: beyond them lies the next line, and no zeros.
+  dy.pitch = pitch(16 * tile_rows), x.pitch = pitch(round_up(std::min(8 * tile_columns, met), 16));
   for (int images = most_images(batch);; images /= 2) {
     choose_images(images);
     if (images == 1 || (row_parts == 1 && dy.bytes() + x.bytes() <= kSharedGoal)) break;

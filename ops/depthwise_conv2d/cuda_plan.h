@@ -58,6 +58,7 @@ struct WeightPlan {
   int channels, batch, in_h, in_w, out_h, out_w, kernel_h, kernel_w, padding_h, padding_w;
   int row_parts, column_parts;  // of dy
   PlaneRegion dy, x;            // the largest of any segment
+  int tile_rows, tile_columns;  // of 16 columns of dy by 8 of x, in the registers of a warp: all of a segment
   int parts;                    // blocks of a channel
   int threads;
 
@@ -67,8 +68,6 @@ struct WeightPlan {
   int reach() const { return reach_of(kernel_w, padding_w); }
   /// True when a segment holds every column of the map.
   bool whole() const { return column_parts == 1 && x.columns == in_w; }
-  /// True when 16 * rows columns of dy and 8 * columns of x are enough for a segment.
-  bool fits(int rows, int columns) const { return dy.columns <= 16 * rows && x.columns <= 8 * columns; }
   int shared_bytes(int rows, int columns) const;
 
  private:

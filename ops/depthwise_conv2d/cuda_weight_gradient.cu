@@ -206,20 +206,29 @@ void run(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy, Gr
   WeightParts parts(plan.parts, dweight);
   const WeightArgs<T> args{plan, x.data<T>(), dy.data<T>(), parts.data()};
   constexpr int kAll = 16;
-  if (plan.fits(1, 1))
-    launch_gradient<1, 1, kAll>(args);
-  else if (plan.fits(1, 2))
-    launch_gradient<1, 2, kAll>(args);
-  else if (plan.fits(2, 4))
-    launch_gradient<2, 4, kAll>(args);
-  else if (plan.fits(4, 7) && plan.whole() && plan.reach() <= 1)
-    launch_gradient<4, 7, 1>(args);
-  else if (plan.fits(4, 7) && plan.whole() && plan.reach() <= 2)
-    launch_gradient<4, 7, 2>(args);
-  else if (plan.fits(4, 7))
-    launch_gradient<4, 7, kAll>(args);
-  else
-    launch_gradient<2, 12, kAll>(args);
+  switch (plan.tile_columns) {
+    case 1:
+      launch_gradient<1, 1, kAll>(args);
+      break;
+    case 2:
+      launch_gradient<1, 2, kAll>(args);
+      break;
+    case 4:
+      launch_gradient<2, 4, kAll>(args);
+      break;
+    case 7:
+      if (plan.tile_rows == 2)
+        launch_gradient<2, 7, kAll>(args);
+      else if (plan.whole() && plan.reach() <= 1)
+        launch_gradient<4, 7, 1>(args);
+      else if (plan.whole() && plan.reach() <= 2)
+        launch_gradient<4, 7, 2>(args);
+      else
+        launch_gradient<4, 7, kAll>(args);
+      break;
+    default:
+      launch_gradient<2, 12, kAll>(args);
+  }
   parts.add();
 }
 
