@@ -266,6 +266,7 @@ void run(const char* name, const DepthwiseConv2dGeometry& g, bool turned, const 
   if (p.part_columns == 32 && p.whole(32))
     return p.reach() <= 1 ? launch_correlate<4, 4, 2 * kPer, 1>(name, args)
                           : launch_correlate<4, 4, 2 * kPer, kAll>(name, args);
+  if (p.part_columns == 32) return launch_correlate<4, 2, 0, kAll>(name, args);
   if (p.part_columns == 56 && p.whole(64) && p.reach() <= 2)
     return p.reach() <= 1 ? launch_correlate<7, 2, 4 * kPer, 1>(name, args)
                           : launch_correlate<7, 2, 4 * kPer, 2>(name, args);

@@ -42,8 +42,16 @@ CorrelationPlan::CorrelationPlan(const DepthwiseConv2dGeometry& g, bool turn, in
   const int columns = ceil_div(out_w, column_parts);
   part_columns = columns <= 8 ? 8 : columns <= 16 ? 16 : columns <= 32 ? 32 : 56;
   if (column_parts > 1 || padding_w < 0 || in_w > round_up(part_columns, 16)) part_columns = 56;
+  cut(element_bytes, part_columns == 56 ? 2 : 4);
+  if (part_columns == 56 && shared_bytes > kSharedMost) {  // the rows of a large kernel in f32
+    part_columns = 32;
+    cut(element_bytes, 2);
+  }
+}
+
+void CorrelationPlan::cut(int element_bytes, int tiles_of_a_warp) {
+  tiles = tiles_of_a_warp;
   column_parts = ceil_div(out_w, part_columns);
-  tiles = part_columns == 56 ? 2 : 4;
   region.columns = std::min(in_w, part_columns + kernel_w - 1);
   region.pitch =
       pitch_of(std::max(region.columns, part_columns), element_bytes);  // whole pieces for all steps

@@ -37,7 +37,7 @@ struct CorrelationPlan {
   int row_parts, part_rows, column_parts, part_columns;  // of the output; columns are 8, 16, 32 or 56
   PlaneRegion region;                                    // the largest of any part
   int zeros, row_length;                                 // of a row of a kernel in shared memory
-  int tiles;  // of 16 rows, in the registers of a warp: 4, or 2 of 56 columns
+  int tiles;  // of 16 rows, in the registers of a warp: 4, or 2 of 56 columns and of 32 of a wider map
   int threads, shared_bytes;
 
   CorrelationPlan(const DepthwiseConv2dGeometry& g, bool turned, int element_bytes);
@@ -50,6 +50,8 @@ struct CorrelationPlan {
   int reach() const { return reach_of(kernel_w, padding_w); }
 
  private:
+  // Into parts of part_columns, with as many images to a tile as there is room for.
+  void cut(int element_bytes, int tiles_of_a_warp);
   void choose_images(int images, int element_bytes);
 };
 

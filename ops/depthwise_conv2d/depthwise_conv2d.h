@@ -127,7 +127,7 @@ void depthwise_conv2d_backward_input_direct(const DepthwiseConv2dGeometry& g, co
                                             const Tensor& dy, GradTarget dx);
 void depthwise_conv2d_backward_weight_direct(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                              const Tensor& dy, GradTarget dweight);
-/// Kernels up to 65 x 65, stride 1, dilation 1; f32, bf16, f16.
+/// Kernels up to 65 x 65, stride 1, dilation 1; f32 (63 x 63 on maps wider than 64), bf16, f16.
 bool tensor_core_applies(const DepthwiseConv2dGeometry& g, DType dtype);
 void depthwise_conv2d_forward_tensor_core(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                           const Tensor& weight, const Tensor& bias, Tensor& y);

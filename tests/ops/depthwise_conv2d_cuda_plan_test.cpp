@@ -1,6 +1,7 @@
 // Which sizes the tuned kernels of a GPU take: host code alone, so a predicate that shrinks shows here
-// although every other test would then pass with the naive kernel. And what tensor_core computes where lines
-// of a map are shorter than what is read of them, on a GPU where there is one.
+// although every other test would then pass with the naive kernel. And what tensor_core computes on wide maps
+// with large kernels, and where lines of a map are shorter than what is read of them, on a GPU where there is
+// one.
 #include "ops/depthwise_conv2d/cuda_plan.h"
 
 #include <limits>
@@ -54,7 +55,8 @@ TEST_CASE("ops/depthwise_conv2d/cuda/sizes of the tensor-core kernel") {
           const auto g = geometry(map, kernel, 1, batch);
           CHECK(cuda::tensor_core_applies(g, DType::bf16));
           CHECK(cuda::tensor_core_applies(g, DType::f16));
-          CHECK((cuda::tensor_core_applies(g, DType::f32) || (kernel > 45 && map.w > 56)));
+          // Rows of a kernel of 65 in f32 and a part of a wide map exceed shared memory.
+          CHECK(cuda::tensor_core_applies(g, DType::f32) == (kernel < 64 || map.w <= 64));
           CHECK_FALSE(cuda::tensor_core_applies(g, DType::f64));
         }
     CHECK_FALSE(cuda::tensor_core_applies(geometry(56, 67), DType::bf16));
@@ -125,5 +127,18 @@ TEST_CASE("ops/depthwise_conv2d/cuda/lines as long as what is read of them") {
     check_tensor_core({1, 2, 52, 50}, 41, 0);
     check_tensor_core({1, 1, 70, 72}, 63, 0);
     check_tensor_core({2, 2, 12, 14}, 9, 8);
+  }
+}
+
+TEST_CASE("ops/depthwise_conv2d/cuda/wide maps and large kernels") {
+  if (!cuda_or_skip("depth-wise convolutions of wide maps")) return;
+  if constexpr (kHasCuda) {
+    // In parts of 56 columns and, where the rows of the kernel leave no room for those, of 32.
+    CHECK(cuda::CorrelationPlan(geometry({128, 256}, 31, 1, 1), false, 4).part_columns == 56);
+    CHECK(cuda::CorrelationPlan(geometry({80, 100}, 51, 1, 2), false, 4).part_columns == 32);
+    CHECK(cuda::CorrelationPlan(geometry({80, 100}, 51, 1, 2), true, 4).part_columns == 32);
+    check_tensor_core({1, 1, 128, 256}, 31, 15);
+    check_tensor_core({1, 2, 80, 100}, 51, 25);
+    check_tensor_core({1, 1, 70, 61}, 63, 31);
   }
 }
