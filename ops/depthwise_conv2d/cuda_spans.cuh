@@ -25,6 +25,10 @@ template <class T, class Whole, class Single>
 __device__ void for_span(const T* memory, int count, const Whole& whole, const Single& single) {
   constexpr int kLanes = kVectorLanes<T>;
   const int skew = static_cast<int>(reinterpret_cast<std::uintptr_t>(memory) % 16 / sizeof(T));
+  if (skew == 0 && count % kLanes == 0) {  // the usual case, without the tests of each
+    for (int i = static_cast<int>(threadIdx.x) * kLanes; i < count; i += blockDim.x * kLanes) whole(i);
+    return;
+  }
   for (int i = static_cast<int>(threadIdx.x) * kLanes - skew; i < count; i += blockDim.x * kLanes) {
     if (i >= 0 && i + kLanes <= count)
       whole(i);
