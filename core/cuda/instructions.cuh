@@ -76,6 +76,10 @@ __device__ inline void copy_async(void* shared, const void* memory) {
                : "memory");
 }
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+/// Makes a group of the copies that this thread has started since the last one; there may be none.
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/// Waits for all groups but the last.
+__device__ inline void wait_for_copies_but_last() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
 
 // Clusters: the blocks that a launch puts side by side (Grid::cluster), which can write to each other's
 // shared memory, on GPUs of compute capability 9.0 and later. Elsewhere every block is a cluster of its own.

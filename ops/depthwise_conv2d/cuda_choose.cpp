@@ -1,5 +1,6 @@
 // Which kernel runs on a GPU: the one asked for, or by what was measured (README.md has it).
 #include "ops/depthwise_conv2d/cuda_fft_plan.h"
+#include "ops/depthwise_conv2d/cuda_small_plan.h"
 
 namespace replk::cuda {
 namespace {
@@ -19,9 +20,11 @@ bool applies(DepthwiseKernel kernel, const DepthwiseConv2dGeometry& g, DType dty
   }
 }
 
-// Where 49 products an element take longer than moving it, and the tensor cores hold a row of the map whole.
-bool too_many_for_direct(const DepthwiseConv2dGeometry& g, DType dtype) {
-  return dtype == DType::bf16 && g.kernel.w == 7 && g.input.w > 28 && g.input.w <= 56;
+// The products of 5x5 and 7x7 take longer than moving the elements, and the tensor cores have a kernel of
+// their own for small ones. But rows of 64 columns begin in the same bank of shared memory, and 3x3 has
+// little else to do than to read.
+bool better_on_tensor_cores(const DepthwiseConv2dGeometry& g, DType dtype) {
+  return small_applies(g, dtype) && !(g.kernel.w == 3 && g.input.w % 64 == 0);
 }
 
 // The transforms take the same time for every kernel, but a small or thin map leaves most of the plane that
@@ -39,7 +42,7 @@ DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType 
   if (const DepthwiseKernel preferred = default_depthwise_kernel(); applies(preferred, g, dtype))
     return preferred;
   const bool on_tensor_cores = applies(tensor_core, g, dtype);
-  if (applies(direct, g, dtype) && !(on_tensor_cores && too_many_for_direct(g, dtype))) return direct;
+  if (applies(direct, g, dtype) && !(on_tensor_cores && better_on_tensor_cores(g, dtype))) return direct;
   if (applies(fft, g, dtype) && enough_for_fft(g)) return fft;
   return on_tensor_cores ? tensor_core : naive;
 }

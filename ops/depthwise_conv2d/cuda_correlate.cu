@@ -15,6 +15,7 @@
 #include "core/cuda/launch.cuh"
 #include "ops/depthwise_conv2d/cuda_mma.cuh"
 #include "ops/depthwise_conv2d/cuda_planes.cuh"
+#include "ops/depthwise_conv2d/cuda_small_plan.h"
 #include "ops/depthwise_conv2d/cuda_whole_maps.h"
 
 namespace replk::cuda {
@@ -275,6 +276,7 @@ void run(const char* name, const DepthwiseConv2dGeometry& g, bool turned, const 
 
 void run_any(const char* name, const DepthwiseConv2dGeometry& g, bool turned, const Tensor& x,
              const Tensor& weight, const Tensor& bias, GradTarget y) {
+  if (small_applies(g, x, y.tensor)) return correlate_small(name, g, turned, x, weight, bias, y);
   if (whole_maps_apply(g)) return multiply_whole_maps(name, g, turned, x, weight, bias, y);
   switch (x.dtype()) {
     case DType::f32:

@@ -15,6 +15,7 @@
 #include "core/cuda/launch.cuh"
 #include "ops/depthwise_conv2d/cuda_mma.cuh"
 #include "ops/depthwise_conv2d/cuda_planes.cuh"
+#include "ops/depthwise_conv2d/cuda_small_plan.h"
 #include "ops/depthwise_conv2d/cuda_weight_parts.h"
 #include "ops/depthwise_conv2d/cuda_whole_maps.h"
 
@@ -236,6 +237,8 @@ void run(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy, Gr
 
 void depthwise_conv2d_backward_weight_tensor_core(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                                   const Tensor& dy, GradTarget dweight) {
+  if (small_applies(g, x, dy)) return weigh_small(g, x, dy, dweight);
+  if (narrow_applies(g, x, dy)) return weigh_narrow(g, x, dy, dweight);
   if (whole_maps_apply_to_weight(g)) return multiply_whole_maps_for_weight(g, x, dy, dweight);
   switch (x.dtype()) {
     case DType::f32:

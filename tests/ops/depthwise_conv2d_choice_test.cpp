@@ -119,6 +119,27 @@ TEST_CASE("ops/depthwise_conv2d/choice") {
   }
 }
 
+TEST_CASE("ops/depthwise_conv2d/choice on a GPU") {
+  if constexpr (kHasCuda) {
+    using enum DepthwiseKernel;
+    const auto chosen = [](Extent2d map, std::int64_t k, DType dtype, std::int64_t stride = 1) {
+      return cuda::choose_depthwise_kernel(geometry(2, map, k, {.stride = stride, .padding = k / 2}), dtype);
+    };
+    for (const std::int64_t side : {7, 14, 28, 56})
+      for (const std::int64_t k : {3, 5, 7}) {
+        INFO("map " << side << " kernel " << k);
+        CHECK(chosen(side, k, DType::bf16) == tensor_core);
+        CHECK(chosen(side, k, DType::f32) == direct);
+        CHECK(chosen(side, k, DType::bf16, 2) == direct);
+        CHECK(chosen({side, 9}, k, DType::bf16) == direct);  // odd rows
+      }
+    CHECK(chosen(64, 3, DType::bf16) == direct);
+    CHECK(chosen(64, 5, DType::bf16) == tensor_core);
+    CHECK(chosen(14, 9, DType::f32) == tensor_core);
+    CHECK(chosen(14, 5, DType::f64) == naive);
+  }
+}
+
 TEST_CASE("ops/depthwise_conv2d/default_kernel") {
   struct Restore {
     ~Restore() { set_default_depthwise_kernel(DepthwiseKernel::automatic); }

@@ -1,5 +1,6 @@
 #include "ops/depthwise_conv2d/depthwise_conv2d.h"
 
+#include "ops/primitives/elementwise.h"
 #include "tests/support/catch.h"
 #include "tests/support/check_op.h"
 #include "tests/support/cuda.h"
@@ -159,6 +160,78 @@ TEST_CASE("ops/depthwise_conv2d/small kernels") {
     check_kernels({{2, 1, 13, 27}, 7, {.stride = stride, .padding = 3}, true});
     check_kernels({{140, 2, 7, 7}, 5, {.stride = stride, .padding = 2}});
     check_kernels({{1, 1, 150, 110}, 3, {.stride = stride, .padding = 1}});
+  }
+}
+
+TEST_CASE("ops/depthwise_conv2d/small kernels on the tensor cores") {
+  // Around lines of 7 and 14 rows, tiles of 16 columns, strips of 14, groups of 8 of either, and chunks of
+  // planes.
+  const auto check = [](const Shape& x, std::int64_t k, bool bias) {
+    check_case({x, k, {.padding = k / 2, .kernel = DepthwiseKernel::fft}, bias});  // on a GPU: tensor_core
+  };
+  for (const std::int64_t k : {3, 5, 7}) {
+    check({1, 9, 14, 14}, k, false);
+    check({2, 33, 13, 14}, k, true);
+    check({1, 5, 28, 28}, k, false);
+    check({1, 2, 56, 56}, k, true);
+  }
+  for (const std::int64_t k : {3, 5, 7}) {
+    check({3, 17, 7, 7}, k, true);  // channels begin at even and at odd places
+    check({2, 70, 7, 7}, k, false);
+  }
+  check({3, 4, 1, 2}, 5, true);
+  check({1, 9, 15, 16}, 5, false);
+  check({2, 3, 29, 18}, 7, true);
+  check({1, 3, 8, 42}, 5, true);
+  check({1, 2, 9, 30}, 3, false);
+  check({1, 1, 30, 112}, 3, true);
+  check({3, 70, 6, 6}, 7, true);
+  check({1, 70, 12, 14}, 5, false);
+  check({1, 5, 58, 50}, 3, true);
+}
+
+TEST_CASE("ops/depthwise_conv2d/narrow maps on the tensor cores") {
+  // Up to 14 columns and 16 rows, in groups of 8 and of 16 planes; kernels up to and beyond the map.
+  const auto check = [](const Shape& x, Extent2d kernel) {
+    const Extent2d padding = {kernel.h / 2, kernel.w / 2};
+    check_case({x, kernel, {.padding = padding, .kernel = DepthwiseKernel::fft}});
+  };
+  check({2, 9, 14, 14}, 27);
+  check({1, 33, 16, 14}, 9);
+  check({3, 2, 5, 6}, {9, 13});
+  check({2, 17, 13, 12}, 31);
+  check({1, 70, 9, 2}, {3, 9});
+  check({2, 6, 1, 14}, {1, 11});
+  check({3, 19, 7, 7}, 13);
+  check({2, 67, 5, 3}, {9, 5});
+  check({2, 3, 8, 8}, 9);
+  check({3, 5, 15, 13}, 9);
+  check({1, 3, 9, 7}, {17, 13});
+}
+
+TEST_CASE("ops/depthwise_conv2d/small kernels in several chunks to a block") {
+  // So many channels that a block takes all planes of one, a few at a time.
+  if (!cuda_or_skip("depthwise_conv2d in chunks")) return;
+  const Shape shape = {530, 3, 48, 50};
+  const auto rounded = [](const Shape& of, std::uint64_t seed) {
+    const Tensor full = random_tensor(of, seed, -1, 1, DType::f32);
+    return cast(cast(full, DType::bf16), DType::f32);
+  };
+  const Tensor x = rounded(shape, 1), dy = rounded(shape, 2), weight = rounded({shape[0], 1, 3, 3}, 3);
+  const auto run = [&](Device device, DType dtype) {
+    Tape tape;
+    const Variable in = tape.watch(cast(x, dtype).to(device)), w = tape.watch(weight.to(device));
+    const Variable y = depthwise_conv2d(in, w, {}, {.padding = 1});
+    tape.backward(y, cast(dy, dtype).to(device));
+    return std::vector<Values>{y.data().to_vector(), tape.gradient(in).to_vector(),
+                               tape.gradient(w).to_vector()};
+  };
+  const auto on_cpu = run(Device::cpu(), DType::f32), on_gpu = run(Device::cuda(), DType::bf16);
+  CHECK(run(Device::cuda(), DType::bf16) == on_gpu);
+  for (std::size_t i = 0; i < on_cpu.size(); ++i) {
+    INFO("result " << i);
+    const double bound = i < 2 ? 1.0 / 256 : 1e-5;  // bf16, f32
+    CHECK(max_difference(on_gpu[i], on_cpu[i]) <= bound * max_magnitude(on_cpu[i]));
   }
 }
 

@@ -32,6 +32,8 @@ inline std::uint32_t shared_address(const void* p) {
 
 inline void copy_async(void* shared, const void* memory) { std::memcpy(shared, memory, 16); }
 inline void wait_for_copies() {}
+inline void commit_copies() {}
+inline void wait_for_copies_but_last() {}
 
 inline unsigned cluster_size() { return emulated::cluster_size(); }
 inline unsigned cluster_rank() { return emulated::cluster_rank(); }
