@@ -34,7 +34,8 @@ for operator in depthwise_conv2d batch_norm2d conv2d drop_path cross_entropy lay
   check memcheck ops_test "ops/$operator*" '~*sizes of the networks' &
 done
 for tool in racecheck initcheck synccheck; do
-  for tests in 'ops/depthwise_conv2d/small kernels' 'ops/depthwise_conv2d/same_padding' 'ops/batch_norm2d/on CUDA'; do
+  for tests in 'ops/depthwise_conv2d/small*' 'ops/depthwise_conv2d/narrow*' 'ops/depthwise_conv2d/same_padding' \
+    'ops/depthwise_conv2d/cuda_fft/other*' 'ops/batch_norm2d/on*'; do
     check $tool ops_test "$tests" &
   done
 done

@@ -135,7 +135,8 @@ TEST_CASE("ops/depthwise_conv2d/choice on a GPU") {
       }
     CHECK(chosen(64, 3, DType::bf16) == direct);
     CHECK(chosen(64, 5, DType::bf16) == tensor_core);
-    CHECK(chosen(14, 9, DType::f32) == tensor_core);
+    CHECK(chosen(14, 9, DType::f32) == fft);
+    CHECK(chosen(7, 9, DType::f32) == tensor_core);
     CHECK(chosen(14, 5, DType::f64) == naive);
   }
 }
