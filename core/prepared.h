@@ -7,7 +7,7 @@
 
 namespace replk {
 
-/// One tensor derived from another (a weight rounded to bf16, the spectra of kernels). A layer
+/// One tensor derived from another (a weight packed for the matrix product, the spectra of kernels). A layer
 /// owns one and lends it to its operator: in training it is computed once per step and serves forward and
 /// backward, in inference once for ever. Not for use by two threads at a time.
 class Prepared {

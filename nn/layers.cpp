@@ -42,8 +42,7 @@ Variable Conv2d::forward(const Variable& x) {
   Conv2dParams params{.stride = options_.stride,
                       .padding = options_.padding,
                       .dilation = options_.dilation,
-                      .groups = options_.groups,
-                      .prepared = &prepared_};
+                      .groups = options_.groups};
   if (Tape::current()) return activate(conv2d(x, weight_, bias, params), options_.activation);
   params.activation = options_.activation;
   return conv2d(x, weight_, bias, params);
@@ -105,7 +104,7 @@ Linear::Linear(std::int64_t in_features, std::int64_t out_features)
     : weight_(add_parameter("weight", {out_features, in_features})),
       bias_(add_parameter("bias", {out_features})) {}
 
-Variable Linear::forward(const Variable& x) { return linear(x, weight_, bias_, &prepared_); }
+Variable Linear::forward(const Variable& x) { return linear(x, weight_, bias_); }
 
 std::string Linear::describe() const { return "linear"; }
 

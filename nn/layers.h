@@ -84,7 +84,6 @@ class Linear : public Module {
 
  private:
   Parameter &weight_, &bias_;
-  Prepared prepared_;
 };
 
 /// drop_path in train mode: removes a residual branch for whole samples. Source: Huang et al. 2016.

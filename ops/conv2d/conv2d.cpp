@@ -65,7 +65,7 @@ Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias,
         "conv2d: no gradient is known through the ", name_of(params.activation),
         " of its params, and a tape records. Apply it to the result instead.");
   Tensor y = Tensor::empty(g.output_shape(), x.data().dtype(), x.data().device());
-  const Tensor factor = cast_weight(weight.data(), y.dtype(), params.prepared);
+  const Tensor factor = cast(weight.data(), y.dtype());
   const char* name = g.pointwise() ? "conv2d_1x1" : "conv2d";
   dispatch(
       name, y.device(), [&] { cpu::conv2d_forward(g, x.data(), factor, bias.data(), y); },

@@ -1,7 +1,6 @@
 // conv2d: the dense convolution, of which 1x1 is the case that matters.
 #pragma once
 
-#include "core/prepared.h"
 #include "core/tape.h"
 #include "ops/primitives/activation.h"
 
@@ -13,7 +12,6 @@ struct Conv2dParams {
   Extent2d dilation = 1;
   std::int64_t groups = 1;
   Activation activation = Activation::none;  // of the result, where no tape records
-  Prepared* prepared = nullptr;  // where a weight rounded to the dtype of x is kept, where no tape records
 };
 
 /// y[o, n, ho, wo] = sum over c, i, j of x[g + c, n, ho * sh - ph + i * dh, wo * sw - pw + j * dw]

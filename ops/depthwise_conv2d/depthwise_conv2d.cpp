@@ -90,7 +90,7 @@ Variable depthwise_conv2d(const Variable& x, const Variable& weight, const Varia
                           DepthwiseConv2dParams params) {
   const auto g = DepthwiseConv2dGeometry::of(x.data(), weight.data(), bias.data(), params);
   Tensor y = Tensor::empty(g.output_shape(), x.data().dtype(), x.data().device());
-  const Tensor taps = cast_weight(weight.data(), y.dtype(), params.prepared);
+  const Tensor taps = cast(weight.data(), y.dtype());
   dispatch(
       "depthwise_conv2d", y.device(),
       [&] { cpu::depthwise_conv2d_forward(g, x.data(), taps, bias.data(), y); },

@@ -17,8 +17,7 @@ struct DepthwiseConv2dParams {
   Extent2d padding = 0;
   Extent2d dilation = 1;
   DepthwiseKernel kernel = DepthwiseKernel::automatic;
-  // Where the FFT kernel keeps the spectra of `weight` from call to call, and inference the rounded weight.
-  Prepared* prepared = nullptr;
+  Prepared* prepared = nullptr;  // where the FFT kernel keeps the spectra of `weight` from call to call
 };
 
 /// y[c,n,i,j] = bias[c] + sum over u,v of weight[c,0,u,v] * x[c, n, i*s - p + u*d, j*s - p + v*d]   (x = 0

@@ -19,10 +19,10 @@ LinearGeometry LinearGeometry::of(const Tensor& x, const Tensor& weight, const T
   return {x.size(0), x.size(1), weight.size(0)};
 }
 
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias, Prepared* prepared) {
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
   const auto g = LinearGeometry::of(x.data(), weight.data(), bias.data());
   Tensor y = Tensor::empty({g.rows, g.out}, x.data().dtype(), x.data().device());
-  const Tensor factor = cast_weight(weight.data(), y.dtype(), prepared);
+  const Tensor factor = cast(weight.data(), y.dtype());
   dispatch(
       "linear", y.device(), [&] { cpu::linear_forward(g, x.data(), factor, bias.data(), y); },
       [&] { cuda::linear_forward(g, x.data(), factor, bias.data(), y); });

@@ -1,7 +1,6 @@
 // linear: the fully connected layer.
 #pragma once
 
-#include "core/prepared.h"
 #include "core/tape.h"
 
 namespace replk {
@@ -10,10 +9,9 @@ namespace replk {
 ///
 /// x (N, in), weight (out, in), bias (out,) or absent; y (N, out). f32, f64. On a GPU x and y may be bf16 or
 /// f16 while weight, bias and their gradients are f32: weights are rounded to the dtype of x, sums made in
-/// f32; the rounded weight is kept in `prepared` where no tape records. Saves x and weight (no copies, unless
-/// weights are rounded). Throws Error when a shape or dtype does not fit. Source: own.
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {},
-                Prepared* prepared = nullptr);
+/// f32. Saves x and weight (no copies, unless weights are rounded). Throws Error when a shape or dtype does
+/// not fit. Source: own.
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {});
 
 /// What the kernels see: y (rows x out) = x (rows x in) times the transpose of weight (out x in).
 struct LinearGeometry {

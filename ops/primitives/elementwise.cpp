@@ -43,11 +43,6 @@ Tensor cast(const Tensor& x, DType dtype) {
   return y;
 }
 
-Tensor cast_weight(const Tensor& weight, DType dtype, Prepared* kept) {
-  if (weight.dtype() == dtype || !kept || Tape::current()) return cast(weight, dtype);
-  return kept->get(weight, {static_cast<std::int64_t>(dtype)}, [&] { return cast(weight, dtype); });
-}
-
 void add_into(const GradTarget& target, const Tensor& x) {
   check(target.tensor.shape() == x.shape(), "add_into: ", target.tensor, " += ", x, ".");
   const auto on_cpu = [&] {

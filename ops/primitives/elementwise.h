@@ -1,17 +1,12 @@
 // Elementwise helpers without autograd, on the CPU or wherever their tensors live.
 #pragma once
 
-#include "core/prepared.h"
 #include "core/tape.h"
 
 namespace replk {
 
 /// `x` in another dtype; the same tensor when it has it already. Floating to integer truncates.
 Tensor cast(const Tensor& x, DType dtype);
-
-/// A weight in the dtype of the activations it meets. Where no tape records it is kept in `kept` (may be
-/// null) until the weight changes; in training that is every step, and the copy would only take memory.
-Tensor cast_weight(const Tensor& weight, DType dtype, Prepared* kept);
 
 /// target = x, or target += x when it accumulates. Same shape and dtype.
 void add_into(const GradTarget& target, const Tensor& x);

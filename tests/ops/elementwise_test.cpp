@@ -109,19 +109,3 @@ TEST_CASE("ops/elementwise/all_finite") {
   check_on(Device::cpu());
   if (cuda_or_skip("all_finite")) check_on(Device::cuda());
 }
-
-TEST_CASE("ops/elementwise/a cast weight is kept in inference, and follows the weight") {
-  Tensor weight = random_tensor({5}, 1, -1, 1, DType::f32);
-  Prepared kept;
-  const Tensor first = cast_weight(weight, DType::bf16, &kept);
-  CHECK(first.to_vector() == cast(weight, DType::bf16).to_vector());
-  CHECK(cast_weight(weight, DType::bf16, &kept).shares_storage(first));
-  CHECK(!cast_weight(weight, DType::bf16, nullptr).shares_storage(first));
-  CHECK(cast_weight(weight, DType::f16, &kept).dtype() == DType::f16);
-  CHECK(cast_weight(weight, DType::f32, &kept).shares_storage(weight));
-  weight.fill(3);
-  CHECK(cast_weight(weight, DType::bf16, &kept).to_vector() == Values(5, 3));
-  const Tensor before = cast_weight(weight, DType::bf16, &kept);
-  const Tape tape;
-  CHECK(!cast_weight(weight, DType::bf16, &kept).shares_storage(before));
-}
