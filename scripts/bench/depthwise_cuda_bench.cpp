@@ -70,7 +70,9 @@ int main(int argc, char** argv) try {
       }
   const double copy = copy_gigabytes();
   std::printf(
-      "%s, copy %.0f GB/s; ms forward, input gradient, weight gradient; TFLOP/s of taps inside the image\n",
+      "%s, copy %.0f GB/s; ms forward, input gradient, weight gradient (TFLOP/s of taps inside the image, "
+      "GB/s "
+      "of reading and writing the activation once, percent of that copy's speed)\n",
       str(dtype).c_str(), copy);
   for (std::size_t i = 0; i + 5 <= numbers.size(); i += 5) {
     const std::int64_t c = numbers[i], h = numbers[i + 1], w = numbers[i + 2], k = numbers[i + 3],
@@ -89,7 +91,9 @@ int main(int argc, char** argv) try {
                               milliseconds([&] { cuda::depthwise_conv2d_backward_weight(g, x, y, {dw}); })};
       std::printf("%5ld x %3ldx%-3ld K %2ld s%ld batch %3ld %-11s floor %.4f  ", c, h, w, k, s, batch,
                   name_of(cuda::choose_depthwise_kernel(g, dtype)), floor);
-      for (const double ms : times) std::printf(" %8.4f ms (%6.1f)", ms, flops / ms / 1e9);
+      for (const double ms : times)
+        std::printf(" %8.4f ms (%5.1f, %4.0f, %2.0f%%)", ms, flops / ms / 1e9, copy * floor / ms,
+                    100 * floor / ms);
       std::printf("\n");
     }
   }
