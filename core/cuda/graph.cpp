@@ -64,7 +64,8 @@ Graph::~Graph() {
   cudaStreamSynchronize(compute_stream());
   if (executable_) cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(executable_));
   // A tensor that was made while recording and outlives it (what a layer keeps of its weight) keeps them all.
-  if (memory_->allocator.stats().in_use > 0) static_cast<void>(memory_.release());
+  static auto& kept = *new std::vector<std::unique_ptr<Memory>>;
+  if (memory_->allocator.stats().in_use > 0) kept.push_back(std::move(memory_));
 }
 
 Allocator& Graph::allocator() { return memory_->allocator; }
