@@ -15,6 +15,7 @@
 #include "core/cuda/reduce.cuh"
 #include "ops/depthwise_conv2d/cuda_direct_plan.h"
 #include "ops/depthwise_conv2d/cuda_spans.cuh"
+#include "ops/depthwise_conv2d/cuda_types.h"
 #include "ops/depthwise_conv2d/cuda_weight_parts.h"
 
 namespace replk::cuda {
@@ -326,33 +327,25 @@ void weigh(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy, 
   parts.add();
 }
 
-template <class F>
-void with_type(DType dtype, const F& f) {
-  if (dtype == DType::f32)
-    f(TypeTag<float>());
-  else
-    f(TypeTag<bf16>());
-}
-
 }  // namespace
 
 void depthwise_conv2d_forward_direct(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                                      const Tensor& bias, Tensor& y) {
-  with_type(x.dtype(), [&]<class T>(TypeTag<T>) {
+  with_f32_or_bf16(x.dtype(), [&]<class T>(TypeTag<T>) {
     correlate<T>("depthwise_conv2d", g, DepthwisePass::forward, x, weight, bias, {y, false});
   });
 }
 
 void depthwise_conv2d_backward_input_direct(const DepthwiseConv2dGeometry& g, const Tensor& weight,
                                             const Tensor& dy, GradTarget dx) {
-  with_type(dy.dtype(), [&]<class T>(TypeTag<T>) {
+  with_f32_or_bf16(dy.dtype(), [&]<class T>(TypeTag<T>) {
     correlate<T>("depthwise_conv2d.backward_input", g, DepthwisePass::backward_input, dy, weight, {}, dx);
   });
 }
 
 void depthwise_conv2d_backward_weight_direct(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                              const Tensor& dy, GradTarget dweight) {
-  with_type(dy.dtype(), [&]<class T>(TypeTag<T>) { weigh<T>(g, x, dy, dweight); });
+  with_f32_or_bf16(dy.dtype(), [&]<class T>(TypeTag<T>) { weigh<T>(g, x, dy, dweight); });
 }
 
 }  // namespace replk::cuda

@@ -74,7 +74,7 @@ void DirectPlan::count_bytes(int element_bytes) {
 
 bool direct_applies(const DepthwiseConv2dGeometry& g, DType dtype) {
   if (g.channels == 0 || g.batch == 0) return false;
-  if (dtype != DType::f32 && dtype != DType::bf16) return false;
+  if (!is_f32_or_bf16(dtype)) return false;
   const std::int64_t k = g.kernel.h, s = g.stride.h;
   if ((k != 3 && k != 5 && k != 7) || (s != 1 && s != 2)) return false;
   if (g.kernel != Extent2d(k) || g.stride != Extent2d(s) || g.padding != Extent2d(k / 2) ||

@@ -15,18 +15,20 @@
 // of 1,156 additions and multiplications, and 130 KB to and from shared memory.
 #include "ops/depthwise_conv2d/cuda_fft_lines.cuh"
 #include "ops/depthwise_conv2d/cuda_fft_spectra.h"
+#include "ops/depthwise_conv2d/cuda_types.h"
 
 namespace replk::cuda {
 namespace {
 
+template <class T>
 struct ConvolveArgs {
   FftSizes sizes;
   int batch, pairs, all_pairs;
   float sign;  // of the imaginary parts of the spectra: -1 for the input gradient
-  const float* in;
+  const T* in;
   const Complex* spectra;  // [channel][column][row]
   const float* bias;       // or none
-  Target<float> out;
+  Target<T> out;
 };
 
 // z times a row of the spectrum, for the transform back.
@@ -40,36 +42,36 @@ __device__ __forceinline__ void multiply(Complex (&z)[L], const Complex* __restr
 }
 
 // Two columns of results: the first plane's are the imaginary parts.
-template <int L>
-__device__ __forceinline__ void store_column(Complex (&z)[L], const ConvolveArgs& args, FftSizes s,
+template <int L, class T>
+__device__ __forceinline__ void store_column(Complex (&z)[L], const ConvolveArgs<T>& args, FftSizes s,
                                              int column, int channel, PlanePair pair) {
-  float* to = args.out.data + pair.plane * (s.out_h * s.out_w) + column;
+  T* to = args.out.data + pair.plane * (s.out_h * s.out_w) + column;
   if (args.bias) {
     const float offset = args.bias[channel];
 #pragma unroll
     for (int i = 0; i < L; ++i) z[i] = z[i] + Complex{offset, offset};
   }
   if (args.out.accumulate) {
-    const float* before = to;
+    const T* before = to;
 #pragma unroll
     for (int i = 0; i < L; ++i)
-      if (i < s.out_h) z[i].im += *before, before += s.out_w;
+      if (i < s.out_h) z[i].im += widen(*before), before += s.out_w;
 #pragma unroll
     for (int i = 0; i < L; ++i)
-      if (i < s.out_h && !pair.alone) z[i].re += *before, before += s.out_w;
+      if (i < s.out_h && !pair.alone) z[i].re += widen(*before), before += s.out_w;
   }
 #pragma unroll
   for (int i = 0; i < L; ++i)
-    if (i < s.out_h) *to = z[i].im, to += s.out_w;
+    if (i < s.out_h) *to = narrow<T>(z[i].im), to += s.out_w;
   if (pair.alone) return;
 #pragma unroll
   for (int i = 0; i < L; ++i)
-    if (i < s.out_h) *to = z[i].re, to += s.out_w;
+    if (i < s.out_h) *to = narrow<T>(z[i].re), to += s.out_w;
 }
 
-template <int L, int kSide>
+template <int L, int kSide, class T>
 __global__ void __launch_bounds__(ConvolveBlock<L>::kThreads, ConvolveBlock<L>::kBlocks)
-    convolve(const ConvolveArgs args) {
+    convolve(const ConvolveArgs<T> args) {
   constexpr int kPairs = ConvolveBlock<L>::kPairs, kPitch = kFftPitch<L, kSide>;
   // One transform's instructions for all steps where four would not fit in the cache of instructions.
   constexpr int kUnrolled = kSide || L <= 42 ? 4 : 1;
@@ -109,23 +111,24 @@ __global__ void __launch_bounds__(ConvolveBlock<L>::kThreads, ConvolveBlock<L>::
   }
 }
 
+template <class T>
 void run(const char* name, const DepthwiseConv2dGeometry& g, bool turned, const Tensor& in,
          const Tensor& weight, const Tensor& bias, GradTarget out) {
   const FftPlan p(g);
   const Tensor spectra = kernel_spectra(g, p, weight);
   const FftSizes s = turned ? FftSizes{p.sizes.out_h, p.sizes.out_w, p.sizes.in_h, p.sizes.in_w} : p.sizes;
-  const ConvolveArgs args{s,
-                          p.batch,
-                          p.pairs,
-                          p.channels * p.pairs,
-                          turned ? -1.0f : 1.0f,
-                          in.data<float>(),
-                          reinterpret_cast<const Complex*>(spectra.data<float>()),
-                          bias.defined() ? bias.data<float>() : nullptr,
-                          {out.tensor.data<float>(), out.accumulate}};
+  const ConvolveArgs<T> args{s,
+                             p.batch,
+                             p.pairs,
+                             p.channels * p.pairs,
+                             turned ? -1.0f : 1.0f,
+                             in.data<T>(),
+                             reinterpret_cast<const Complex*>(spectra.data<float>()),
+                             bias.defined() ? bias.data<float>() : nullptr,
+                             {out.tensor.data<T>(), out.accumulate}};
   with_fft(p, [&]<int L, int kSide>(std::integral_constant<int, L>, std::integral_constant<int, kSide>) {
     using Block = ConvolveBlock<L>;
-    launch_fft(name, convolve<L, kSide>, ceil_div(args.all_pairs, Block::kPairs), Block::kThreads,
+    launch_fft(name, convolve<L, kSide, T>, ceil_div(args.all_pairs, Block::kPairs), Block::kThreads,
                Block::kPairs * L * kFftPitch<L, kSide> * int{sizeof(Complex)}, args);
   });
 }
@@ -134,12 +137,16 @@ void run(const char* name, const DepthwiseConv2dGeometry& g, bool turned, const 
 
 void depthwise_conv2d_forward_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                                   const Tensor& bias, Tensor& y) {
-  run("depthwise_conv2d", g, false, x, weight, bias, {y, false});
+  with_f32_or_bf16(x.dtype(), [&]<class T>(TypeTag<T>) {
+    run<T>("depthwise_conv2d", g, false, x, weight, bias, {y, false});
+  });
 }
 
 void depthwise_conv2d_backward_input_fft(const DepthwiseConv2dGeometry& g, const Tensor& weight,
                                          const Tensor& dy, GradTarget dx) {
-  run("depthwise_conv2d.backward_input", g, true, dy, weight, {}, dx);
+  with_f32_or_bf16(dy.dtype(), [&]<class T>(TypeTag<T>) {
+    run<T>("depthwise_conv2d.backward_input", g, true, dy, weight, {}, dx);
+  });
 }
 
 }  // namespace replk::cuda

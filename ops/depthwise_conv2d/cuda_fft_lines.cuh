@@ -18,19 +18,19 @@ struct PlanePair {
 
 /// z = column `column` of a pair of planes of rows x width, the first as real parts and the second as
 /// imaginary ones, and zeros below. Neighbouring threads read neighbouring columns.
-template <int L>
-__device__ __forceinline__ void load_column(Complex (&z)[L], const float* __restrict__ planes, int rows,
+template <int L, class T>
+__device__ __forceinline__ void load_column(Complex (&z)[L], const T* __restrict__ planes, int rows,
                                             int width, int column, PlanePair pair) {
-  const float* from = planes + pair.plane * (rows * width) + column;
+  const T* from = planes + pair.plane * (rows * width) + column;
 #pragma unroll
   for (int i = 0; i < L; ++i) {
-    z[i] = {i < rows ? *from : 0, 0};
+    z[i] = {i < rows ? widen(*from) : 0, 0};
     if (i < rows) from += width;
   }
   if (pair.alone) return;
 #pragma unroll
   for (int i = 0; i < L; ++i) {
-    if (i < rows) z[i].im = *from;
+    if (i < rows) z[i].im = widen(*from);
     from += width;
   }
 }

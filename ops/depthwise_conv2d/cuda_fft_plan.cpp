@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/depthwise_conv2d/cuda_types.h"
 #include "ops/depthwise_conv2d/fft_length.h"
 
 namespace replk::cuda {
@@ -18,7 +19,7 @@ std::int64_t points(const DepthwiseConv2dGeometry& g) {
 
 bool fft_applies(const DepthwiseConv2dGeometry& g, DType dtype) {
   constexpr std::int64_t kMost = 1 << 24, kMostPlanes = 1 << 30;  // keep counts in 32 bits
-  return dtype == DType::f32 && g.stride == Extent2d(1) && g.dilation == Extent2d(1) && g.channels > 0 &&
+  return is_f32_or_bf16(dtype) && g.stride == Extent2d(1) && g.dilation == Extent2d(1) && g.channels > 0 &&
          g.batch > 0 && g.channels <= kMost && g.batch <= kMost && g.channels * g.batch <= kMostPlanes &&
          points(g) <= *std::rbegin(FftPlan::kLengths);
 }

@@ -4,6 +4,7 @@
 
 #include "core/prepared.h"
 #include "ops/depthwise_conv2d/cuda_fft_lines.cuh"
+#include "ops/depthwise_conv2d/cuda_types.h"
 
 namespace replk::cuda {
 namespace {
@@ -23,14 +24,15 @@ __device__ inline int tap_behind(int i, int padding, int length) {
   return i + padding < length ? i + padding : i + padding - length;
 }
 
+template <class T>
 struct SpectraArgs {
   int kernel_h, kernel_w, padding_h, padding_w;
-  const float* weight;
+  const T* weight;
   Complex* spectra;
 };
 
-template <int L>
-__global__ void __launch_bounds__(SpectrumBlock<L>::kThreads) spectra_of_weights(const SpectraArgs args) {
+template <int L, class T>
+__global__ void __launch_bounds__(SpectrumBlock<L>::kThreads) spectra_of_weights(const SpectraArgs<T> args) {
   constexpr int kPitch = SpectrumBlock<L>::kPitch;
   const int t = static_cast<int>(threadIdx.x);
   Complex* const shared = reinterpret_cast<Complex*>(dynamic_shared());
@@ -41,12 +43,12 @@ __global__ void __launch_bounds__(SpectrumBlock<L>::kThreads) spectra_of_weights
     if (step) __syncthreads();
     if (t >= L) continue;
     if (step == 0) {
-      const float* weight =
+      const T* weight =
           args.weight + static_cast<std::int64_t>(blockIdx.x) * args.kernel_h * args.kernel_w + v;
 #pragma unroll
       for (int i = 0; i < L; ++i) {
         const int u = tap_before(i, args.padding_h, L);
-        z[i] = {u < args.kernel_h && v < args.kernel_w ? weight[u * args.kernel_w] : 0, 0};
+        z[i] = {u < args.kernel_h && v < args.kernel_w ? widen(weight[u * args.kernel_w]) : 0, 0};
       }
     } else {
       load_row(z, shared + t * kPitch, L);
@@ -111,12 +113,15 @@ __global__ void __launch_bounds__(SpectrumBlock<L>::kThreads) weights_of_sums(co
 Tensor make_spectra(const FftPlan& p, const Tensor& weight) {
   Tensor spectra =
       Tensor::empty({std::int64_t{p.channels} * p.length * p.length * 2}, DType::f32, Device::cuda());
-  const SpectraArgs args{p.kernel_h,           p.kernel_w,
-                         p.padding_h,          p.padding_w,
-                         weight.data<float>(), reinterpret_cast<Complex*>(spectra.data<float>())};
-  with_fft(p, [&]<int L>(std::integral_constant<int, L>, auto) {
-    using Block = SpectrumBlock<L>;
-    launch_fft("depthwise_conv2d", spectra_of_weights<L>, p.channels, Block::kThreads, Block::kBytes, args);
+  with_f32_or_bf16(weight.dtype(), [&]<class T>(TypeTag<T>) {
+    const SpectraArgs<T> args{p.kernel_h,       p.kernel_w,
+                              p.padding_h,      p.padding_w,
+                              weight.data<T>(), reinterpret_cast<Complex*>(spectra.data<float>())};
+    with_fft(p, [&]<int L>(std::integral_constant<int, L>, auto) {
+      using Block = SpectrumBlock<L>;
+      launch_fft("depthwise_conv2d", spectra_of_weights<L, T>, p.channels, Block::kThreads, Block::kBytes,
+                 args);
+    });
   });
   return spectra;
 }

@@ -9,21 +9,24 @@
 // element of x and dy is read from memory once.
 #include "ops/depthwise_conv2d/cuda_fft_lines.cuh"
 #include "ops/depthwise_conv2d/cuda_fft_spectra.h"
+#include "ops/depthwise_conv2d/cuda_types.h"
 
 namespace replk::cuda {
 namespace {
 
+template <class T>
 struct ProductArgs {
   FftSizes sizes;
   int channels, batch, pairs, parts;
-  const float *x, *dy;
+  const T *x, *dy;
   Complex* sums;  // [part][channel][column][row]
 };
 
 // What a slot of a block takes: pairs [begin, end) of a channel.
 struct Share {
   int channel, part, begin, end;
-  __device__ Share(int item, const ProductArgs& args)
+  template <class T>
+  __device__ Share(int item, const ProductArgs<T>& args)
       : channel(item / args.parts),
         part(item % args.parts),
         begin(static_cast<int>(static_cast<std::int64_t>(args.pairs) * part / args.parts)),
@@ -42,9 +45,9 @@ __device__ __forceinline__ void add_product(const Complex (&z)[L], const Complex
   }
 }
 
-template <int L, int kSide>
+template <int L, int kSide, class T>
 __global__ void __launch_bounds__(ProductBlock<L>::kThreads, ProductBlock<L>::kBlocks)
-    add_products(const ProductArgs args) {
+    add_products(const ProductArgs<T> args) {
   using Block = ProductBlock<L>;
   constexpr int kPitch = kFftPitch<L, kSide>;
   const FftSizes s = kSide ? FftSizes{kSide, kSide, kSide, kSide} : args.sizes;
@@ -91,14 +94,17 @@ void depthwise_conv2d_backward_weight_fft(const DepthwiseConv2dGeometry& g, cons
   const int parts = p.parts();
   Tensor sums =
       Tensor::empty({std::int64_t{parts} * p.channels * p.length * p.length * 2}, DType::f32, Device::cuda());
-  const ProductArgs args{
-      p.sizes, p.channels,      p.batch,          p.pairs,
-      parts,   x.data<float>(), dy.data<float>(), reinterpret_cast<Complex*>(sums.data<float>())};
-  with_fft(p, [&]<int L, int kSide>(std::integral_constant<int, L>, std::integral_constant<int, kSide>) {
-    using Block = ProductBlock<L>;
-    const int bytes = (Block::kPairs * L * kFftPitch<L, kSide> + L * Block::kThreads) * int{sizeof(Complex)};
-    launch_fft("depthwise_conv2d.backward_weight", add_products<L, kSide>,
-               ceil_div(std::int64_t{p.channels} * parts, Block::kPairs), Block::kThreads, bytes, args);
+  with_f32_or_bf16(dy.dtype(), [&]<class T>(TypeTag<T>) {
+    const ProductArgs<T> args{
+        p.sizes, p.channels,  p.batch,      p.pairs,
+        parts,   x.data<T>(), dy.data<T>(), reinterpret_cast<Complex*>(sums.data<float>())};
+    with_fft(p, [&]<int L, int kSide>(std::integral_constant<int, L>, std::integral_constant<int, kSide>) {
+      using Block = ProductBlock<L>;
+      const int bytes =
+          (Block::kPairs * L * kFftPitch<L, kSide> + L * Block::kThreads) * int{sizeof(Complex)};
+      launch_fft("depthwise_conv2d.backward_weight", add_products<L, kSide, T>,
+                 ceil_div(std::int64_t{p.channels} * parts, Block::kPairs), Block::kThreads, bytes, args);
+    });
   });
   weights_of_spectra(p, parts, sums, dweight);
 }

@@ -40,8 +40,8 @@ void check_forced(const DepthwiseConv2dGeometry& g, const Tensor& x) {
       return on_cpu ? demand(cpu::depthwise_fft_applies(g),
                              "needs stride 1, dilation 1 and transforms of at most 2520 points on the CPU")
                     : demand(cuda::fft_applies(g, x.dtype()),
-                             "needs f32, stride 1, dilation 1 and transforms of at most 72 points (map and "
-                             "half of the kernel) on a GPU");
+                             "needs f32 or bf16, stride 1, dilation 1 and transforms of at most 72 points "
+                             "(map and half of the kernel) on a GPU");
     case DepthwiseKernel::tensor_core:
       return demand(!on_cpu && cuda::tensor_core_applies(g, x.dtype()),
                     "needs a GPU, f32, bf16 or f16, stride 1, dilation 1, a kernel of at most 65x65 and "

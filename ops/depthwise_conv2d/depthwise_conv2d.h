@@ -134,7 +134,7 @@ void depthwise_conv2d_backward_input_tensor_core(const DepthwiseConv2dGeometry& 
                                                  const Tensor& dy, GradTarget dx);
 void depthwise_conv2d_backward_weight_tensor_core(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                                   const Tensor& dy, GradTarget dweight);
-/// Stride 1, dilation 1, and no transform longer than 72 points (map and half of the kernel); f32.
+/// Stride 1, dilation 1, and no transform longer than 72 points (map and half of the kernel); f32, bf16.
 bool fft_applies(const DepthwiseConv2dGeometry& g, DType dtype);
 void depthwise_conv2d_forward_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                                   const Tensor& bias, Tensor& y);

@@ -28,7 +28,8 @@ DepthwiseKernel on_gpu(const Case& c, DType dtype) {
     const Tensor x = Tensor::empty(c.x), weight = Tensor::empty(weight_shape(c));
     const auto g = DepthwiseConv2dGeometry::of(x, weight, {}, c.params);
     if (on_cpu == DepthwiseKernel::direct && cuda::direct_applies(g, dtype)) return on_cpu;
-    if (on_cpu == DepthwiseKernel::fft && cuda::fft_applies(g, dtype)) return on_cpu;
+    const bool small = dtype == DType::bf16 && g.taps() <= 49;  // the tensor cores' turn
+    if (on_cpu == DepthwiseKernel::fft && cuda::fft_applies(g, dtype) && !small) return on_cpu;
     if (cuda::tensor_core_applies(g, dtype)) return DepthwiseKernel::tensor_core;
   }
   return DepthwiseKernel::automatic;
