@@ -28,9 +28,10 @@ bool better_on_tensor_cores(const DepthwiseConv2dGeometry& g, DType dtype) {
 }
 
 // The transforms take the same time for every kernel, but a small or thin map leaves most of the plane that
-// is transformed empty.
-bool enough_for_fft(const DepthwiseConv2dGeometry& g) {
+// is transformed empty. In bf16 the tensor cores are faster but for transforms of these lengths.
+bool better_by_fft(const DepthwiseConv2dGeometry& g, DType dtype) {
   const std::int64_t length = FftPlan(g).length;
+  if (dtype == DType::bf16 && (length < 36 || length > 42)) return false;
   return 6 * g.output.area() >= length * length;
 }
 
@@ -43,7 +44,7 @@ DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DType 
     return preferred;
   const bool on_tensor_cores = applies(tensor_core, g, dtype);
   if (applies(direct, g, dtype) && !(on_tensor_cores && better_on_tensor_cores(g, dtype))) return direct;
-  if (applies(fft, g, dtype) && enough_for_fft(g)) return fft;
+  if (applies(fft, g, dtype) && better_by_fft(g, dtype)) return fft;
   return on_tensor_cores ? tensor_core : naive;
 }
 

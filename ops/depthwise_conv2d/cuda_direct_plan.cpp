@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/depthwise_conv2d/cuda_types.h"
+
 namespace replk::cuda {
 namespace {
 
