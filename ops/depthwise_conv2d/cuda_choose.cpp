@@ -28,11 +28,12 @@ bool better_on_tensor_cores(const DepthwiseConv2dGeometry& g, DType dtype) {
 }
 
 // The transforms take the same time for every kernel, but a small or thin map leaves most of the plane that
-// is transformed empty. In bf16 the tensor cores are faster but for transforms of these lengths.
+// is transformed empty. In bf16 the tensor cores are faster, but for kernels from 19x19 on 28x28, sizes that
+// the FFT kernel knows when it is compiled.
 bool better_by_fft(const DepthwiseConv2dGeometry& g, DType dtype) {
-  const std::int64_t length = FftPlan(g).length;
-  if (dtype == DType::bf16 && (length < 36 || length > 42)) return false;
-  return 6 * g.output.area() >= length * length;
+  const FftPlan plan(g);
+  if (dtype == DType::bf16) return plan.length == 42 && plan.side() > 0;
+  return 6 * g.output.area() >= std::int64_t{plan.length} * plan.length;
 }
 
 }  // namespace

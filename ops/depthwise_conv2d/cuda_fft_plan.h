@@ -26,6 +26,14 @@ struct FftPlan {
 
   /// Parts of the samples whose products are summed by blocks of their own, for the weight gradient.
   int parts() const;
+
+  /// Height and width of all planes where there is a kernel for just these; 0: they are read when it runs.
+  int side() const {
+    const auto square = [&](int of_length, int side) {
+      return length == of_length && sizes == FftSizes{side, side, side, side};
+    };
+    return square(72, 56) ? 56 : square(42, 28) ? 28 : square(28, 14) ? 14 : 0;
+  }
 };
 
 /// Blocks of the kernels of length L take kPairs pairs of planes and have a thread for each of their rows.
@@ -56,12 +64,14 @@ void with_fft(const FftPlan& p, const F& f) {
   const auto call = [&]<int L, int kSide>() {
     f(std::integral_constant<int, L>(), std::integral_constant<int, kSide>());
   };
-  const auto square = [&](int length, int side) {
-    return p.length == length && p.sizes == FftSizes{side, side, side, side};
-  };
-  if (square(72, 56)) return call.template operator()<72, 56>();
-  if (square(42, 28)) return call.template operator()<42, 28>();
-  if (square(28, 14)) return call.template operator()<28, 14>();
+  switch (p.side()) {
+    case 56:
+      return call.template operator()<72, 56>();
+    case 28:
+      return call.template operator()<42, 28>();
+    case 14:
+      return call.template operator()<28, 14>();
+  }
   switch (p.length) {
     case 20:
       return call.template operator()<20, 0>();

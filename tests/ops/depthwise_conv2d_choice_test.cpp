@@ -136,6 +136,11 @@ TEST_CASE("ops/depthwise_conv2d/choice on a GPU") {
     CHECK(chosen(64, 3, DType::bf16) == direct);
     CHECK(chosen(64, 5, DType::bf16) == tensor_core);
     CHECK(chosen(14, 9, DType::f32) == fft);
+    for (const std::int64_t k : {19, 29}) CHECK(chosen(28, k, DType::bf16) == fft);
+    for (const std::int64_t k : {9, 17, 31}) CHECK(chosen(28, k, DType::bf16) == tensor_core);
+    CHECK(chosen(28, 29, DType::f16) == tensor_core);
+    CHECK(chosen(32, 19, DType::bf16) == tensor_core);
+    CHECK(chosen(14, 27, DType::bf16) == tensor_core);
     CHECK(chosen(7, 9, DType::f32) == tensor_core);
     CHECK(chosen(14, 5, DType::f64) == naive);
   }
