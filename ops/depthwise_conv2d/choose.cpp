@@ -55,6 +55,8 @@ bool depthwise_kernel_applies(DepthwiseKernel kernel, const DepthwiseConv2dGeome
   switch (kernel) {
     case DepthwiseKernel::direct:
       return cpu::depthwise_direct_applies(g);
+    case DepthwiseKernel::rows:
+      return cpu::depthwise_rows_applies(g);
     case DepthwiseKernel::fft:
       return cpu::depthwise_fft_applies(g);
     case DepthwiseKernel::tensor_core:

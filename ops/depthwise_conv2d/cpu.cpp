@@ -118,6 +118,8 @@ void depthwise_conv2d_forward(const DepthwiseConv2dGeometry& g, const Tensor& x,
   switch (choose_depthwise_kernel(g, DepthwisePass::forward)) {
     case DepthwiseKernel::fft:
       return depthwise_conv2d_forward_fft(g, x, weight, bias, y);
+    case DepthwiseKernel::rows:
+      return depthwise_conv2d_forward_rows(g, x, weight, bias, y);
     case DepthwiseKernel::direct:
       return depthwise_conv2d_forward_direct(g, x, weight, bias, y);
     default:
@@ -130,6 +132,8 @@ void depthwise_conv2d_backward_input(const DepthwiseConv2dGeometry& g, const Ten
   switch (choose_depthwise_kernel(g, DepthwisePass::backward_input)) {
     case DepthwiseKernel::fft:
       return depthwise_conv2d_backward_fft(g, {}, weight, dy, &dx, nullptr);
+    case DepthwiseKernel::rows:
+      return depthwise_conv2d_backward_input_rows(g, weight, dy, dx);
     case DepthwiseKernel::direct:
       return depthwise_conv2d_backward_input_direct(g, weight, dy, dx);
     default:
@@ -142,6 +146,8 @@ void depthwise_conv2d_backward_weight(const DepthwiseConv2dGeometry& g, const Te
   switch (choose_depthwise_kernel(g, DepthwisePass::backward_weight)) {
     case DepthwiseKernel::fft:
       return depthwise_conv2d_backward_fft(g, x, {}, dy, nullptr, &dweight);
+    case DepthwiseKernel::rows:
+      return depthwise_conv2d_backward_weight_rows(g, x, dy, dweight);
     case DepthwiseKernel::direct:
       return depthwise_conv2d_backward_weight_direct(g, x, dy, dweight);
     default:

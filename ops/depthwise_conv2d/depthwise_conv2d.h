@@ -6,9 +6,9 @@
 
 namespace replk {
 
-/// Which kernel runs: naive, direct and fft on every device, tensor_core on a GPU. `automatic`
+/// Which kernel runs: naive, direct and fft on every device, rows on a CPU, tensor_core on a GPU. `automatic`
 /// asks choose_depthwise_kernel; the others force one, and a call that it cannot do is an Error.
-enum class DepthwiseKernel { automatic, naive, direct, fft, tensor_core };
+enum class DepthwiseKernel { automatic, naive, direct, rows, fft, tensor_core };
 
 enum class DepthwisePass { forward, backward_input, backward_weight };
 
@@ -58,7 +58,7 @@ bool depthwise_kernel_applies(DepthwiseKernel kernel, const DepthwiseConv2dGeome
 void set_default_depthwise_kernel(DepthwiseKernel kernel);
 DepthwiseKernel default_depthwise_kernel();
 
-/// "automatic", "naive", "direct", "fft", "tensor_core"
+/// "automatic", "naive", "direct", "rows", "fft", "tensor_core"
 const char* name_of(DepthwiseKernel kernel);
 
 namespace cpu {
@@ -93,6 +93,14 @@ void depthwise_conv2d_backward_input_direct(const DepthwiseConv2dGeometry& g, co
                                             const Tensor& dy, GradTarget dx);
 void depthwise_conv2d_backward_weight_direct(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                              const Tensor& dy, GradTarget dweight);
+/// 3x3, 5x5, 7x7 and 9x9, stride 1 or 2 along both axes, dilation 1.
+bool depthwise_rows_applies(const DepthwiseConv2dGeometry& g);
+void depthwise_conv2d_forward_rows(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                   const Tensor& bias, Tensor& y);
+void depthwise_conv2d_backward_input_rows(const DepthwiseConv2dGeometry& g, const Tensor& weight,
+                                          const Tensor& dy, GradTarget dx);
+void depthwise_conv2d_backward_weight_rows(const DepthwiseConv2dGeometry& g, const Tensor& x,
+                                           const Tensor& dy, GradTarget dweight);
 /// Stride 1, dilation 1, and no transform longer than 2520 points.
 bool depthwise_fft_applies(const DepthwiseConv2dGeometry& g);
 void depthwise_conv2d_forward_fft(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,

@@ -18,9 +18,9 @@ double flops_inside(const DepthwiseConv2dGeometry& g) {
 
 DepthwiseKernel kernel_named(const std::string& name) {
   using enum DepthwiseKernel;
-  for (const auto kernel : {automatic, naive, direct, fft, tensor_core})
+  for (const auto kernel : {automatic, naive, direct, rows, fft, tensor_core})
     if (name == name_of(kernel)) return kernel;
-  throw UsageError("automatic, naive, direct, fft or tensor_core expected, got '" + name + "'.");
+  throw UsageError("automatic, naive, direct, rows, fft or tensor_core expected, got '" + name + "'.");
 }
 
 }  // namespace replk

@@ -151,7 +151,7 @@ std::string kernel_table(const std::vector<DepthwiseLayers>& layers) {
 DepthwiseKernel depthwise_kernel_named(const std::string& name) {
   using enum DepthwiseKernel;
   std::vector<std::string> names;
-  for (const DepthwiseKernel kernel : {automatic, fft, direct, naive, tensor_core}) {
+  for (const DepthwiseKernel kernel : {automatic, fft, direct, rows, naive, tensor_core}) {
     if (name == name_of(kernel)) return kernel;
     names.push_back(name_of(kernel));
   }
@@ -165,7 +165,7 @@ CLI::Option* add_depthwise_kernel_flag(CLI::App& command) {
           "--depthwise-kernel",
           [](const std::string& name) { set_default_depthwise_kernel(depthwise_kernel_named(name)); },
           "Kernel of depth-wise convolutions where it applies: automatic (the fastest), fft, direct, "
-          "tensor_core (GPU) or naive")
+          "rows (CPU), tensor_core (GPU) or naive")
       ->type_name("NAME")
       ->default_str("automatic");
 }

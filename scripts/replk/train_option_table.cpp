@@ -227,7 +227,7 @@ std::vector<Option> process_and_machine() {
            "fp32; on a GPU also tf32 (faster products) or bf16 (activations in bf16, weights in f32)"),
       text("depthwise_kernel", &O::depthwise_kernel, "NAME", run,
            "kernel of depth-wise convolutions where it applies: automatic (the fastest), fft, direct, "
-           "tensor_core (GPU) or naive"),
+           "rows (CPU), tensor_core (GPU) or naive"),
       text("cuda_graph", &O::cuda_graph, "on|off", resumable,
            "on a GPU: record a step's kernels and launch them as one, the same in less time: on or off"),
       whole_number("save_every", &O::save_every, resumable, "epochs between two checkpoints"),

@@ -233,6 +233,7 @@ const std::multimap<std::string, OpWay>& op_table() {
       {"conv2d", depthwise_way("depthwise_conv2d", DepthwiseKernel::automatic)},
       {"conv2d", depthwise_way("depthwise_conv2d naive", DepthwiseKernel::naive)},
       {"conv2d", depthwise_way("depthwise_conv2d direct", DepthwiseKernel::direct)},
+      {"conv2d", depthwise_way("depthwise_conv2d rows", DepthwiseKernel::rows)},
       {"conv2d", depthwise_way("depthwise_conv2d fft", DepthwiseKernel::fft)},
       {"batch_norm2d", {"batch_norm2d", run_batch_norm2d, batch_norm2d_terms}},
       {"layer_norm_channels", {"layer_norm_channels", run_layer_norm, layer_norm_terms}},

@@ -110,7 +110,8 @@ void for_each_depthwise_kernel(const F& f) {
     ~Restore() { set_default_depthwise_kernel(DepthwiseKernel::automatic); }
   } restore;
   for (const DepthwiseKernel kernel :
-       {DepthwiseKernel::automatic, DepthwiseKernel::naive, DepthwiseKernel::direct, DepthwiseKernel::fft}) {
+       {DepthwiseKernel::automatic, DepthwiseKernel::naive, DepthwiseKernel::direct, DepthwiseKernel::rows,
+        DepthwiseKernel::fft}) {
     INFO("depth-wise kernel " << name_of(kernel));
     set_default_depthwise_kernel(kernel);
     f();

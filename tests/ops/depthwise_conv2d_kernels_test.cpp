@@ -133,8 +133,10 @@ void check_near(const Results& got, const Results& expected, const Call& c) {
 }
 
 std::vector<DepthwiseKernel> tuned_kernels(const Call& c) {
-  if (c.g.stride == Extent2d(1)) return {DepthwiseKernel::direct, DepthwiseKernel::fft};
-  return {DepthwiseKernel::direct};
+  std::vector<DepthwiseKernel> kernels;
+  for (const auto kernel : {DepthwiseKernel::direct, DepthwiseKernel::rows, DepthwiseKernel::fft})
+    if (depthwise_kernel_applies(kernel, c.g)) kernels.push_back(kernel);
+  return kernels;
 }
 
 void check_kernels(const Call& exact) {
@@ -181,22 +183,24 @@ std::vector<Values> bits(const Results& r) {
 TEST_CASE("ops/depthwise_conv2d/kernels_agree_at_stride_1") {
   Sizes sizes;
   for (const Extent2d map : {Extent2d(1), {3, 2}, {7, 7}, {14, 13}, {28, 30}, {57, 9}})
-    for (const std::int64_t k : {1, 3, 5, 13, 27, 31})
+    for (const std::int64_t k : {1, 3, 5, 7, 9, 13, 27, 31})
       for (const Extent2d padding : paddings(map, k)) {
         if (map.area() > 150 && k > 13 && padding != Extent2d(k / 2)) continue;  // for the time it takes
         check_kernels(sizes.next(map, k, 1, padding));
       }
   check_kernels(sizes.next({9, 20}, {2, 8}, 1, {1, 3}));  // even, not square
+  check_kernels(sizes.next({2, 515}, 3, 1, 1));
 }
 
 TEST_CASE("ops/depthwise_conv2d/kernels_agree_at_stride_2") {
   Sizes sizes;
   for (const Extent2d map : {Extent2d(1), {3, 2}, {7, 7}, {8, 14}, {14, 13}, {28, 30}, {57, 9}})
-    for (const std::int64_t k : {1, 2, 3, 5, 7})
+    for (const std::int64_t k : {1, 2, 3, 5, 7, 9})
       for (const Extent2d padding : paddings(map, k)) {
         if (map.h + 2 * padding.h < k || map.w + 2 * padding.w < k) continue;
         check_kernels(sizes.next(map, k, 2, padding));
       }
+  check_kernels(sizes.next({3, 515}, 3, 2, 1));
 }
 
 TEST_CASE("ops/depthwise_conv2d/same_bits_for_any_number_of_threads") {
@@ -240,6 +244,8 @@ TEST_CASE("ops/depthwise_conv2d/a_forced_kernel_is_the_one_that_runs") {
   const auto forced = [&](DepthwiseKernel kernel) {
     return depthwise_conv2d(c.x, c.weight, {}, {.padding = 4, .kernel = kernel}).data().to_vector();
   };
+  cpu::depthwise_conv2d_forward_rows(c.g, c.x, c.weight, {}, y);
+  CHECK(forced(DepthwiseKernel::rows) == y.to_vector());
   CHECK(forced(DepthwiseKernel::fft) == fft);
   CHECK(forced(DepthwiseKernel::direct) == direct);
   CHECK(forced(DepthwiseKernel::naive) == naive);

@@ -28,8 +28,7 @@ DepthwiseKernel on_gpu(const Case& c, DType dtype) {
     const Tensor x = Tensor::empty(c.x), weight = Tensor::empty(weight_shape(c));
     const auto g = DepthwiseConv2dGeometry::of(x, weight, {}, c.params);
     if (on_cpu == DepthwiseKernel::direct && cuda::direct_applies(g, dtype)) return on_cpu;
-    const bool small = dtype == DType::bf16 && g.taps() <= 49;  // the tensor cores' turn
-    if (on_cpu == DepthwiseKernel::fft && cuda::fft_applies(g, dtype) && !small) return on_cpu;
+    if (on_cpu == DepthwiseKernel::fft && cuda::fft_applies(g, dtype)) return on_cpu;
     if (cuda::tensor_core_applies(g, dtype)) return DepthwiseKernel::tensor_core;
   }
   return DepthwiseKernel::automatic;
@@ -82,11 +81,14 @@ void check_case(const Case& c) {
 // Every kernel that applies.
 void check_kernels(Case c) {
   for (const DepthwiseKernel kernel :
-       {DepthwiseKernel::naive, DepthwiseKernel::direct, DepthwiseKernel::fft}) {
+       {DepthwiseKernel::naive, DepthwiseKernel::direct, DepthwiseKernel::rows, DepthwiseKernel::fft}) {
     const bool dilated = c.params.dilation != Extent2d(1);
     const bool direct_applies =
         !dilated && (c.params.stride == Extent2d(1) || c.params.stride == Extent2d(2));
+    const bool rows_applies = direct_applies && c.kernel == Extent2d(c.kernel.h) && c.kernel.h % 2 == 1 &&
+                              c.kernel.h >= 3 && c.kernel.h <= 9;
     if (kernel == DepthwiseKernel::direct && !direct_applies) continue;
+    if (kernel == DepthwiseKernel::rows && !rows_applies) continue;
     if (kernel == DepthwiseKernel::fft && (c.params.stride != Extent2d(1) || dilated)) continue;
     c.params.kernel = kernel;
     check_case(c);

@@ -113,7 +113,7 @@ TEST_CASE("scripts/commands/values_out_of_range") {
     words.insert(words.end(), {"--depthwise-kernel", "ftf"});
     check_fails(
         words, 2,
-        {"--depthwise-kernel: automatic, fft, direct, naive or tensor_core", "'ftf'", "Did you mean 'fft'?"});
+        {"--depthwise-kernel: automatic, fft, direct, rows, naive or tensor_core", "'ftf'", "Did you mean 'fft'?"});
   }
   check_fails({"summary", "replknet-nano", "--depthwise-kernel", "fft"}, 2,
               {"--depthwise-kernel", "--kernels"});

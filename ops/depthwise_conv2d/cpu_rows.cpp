@@ -1,0 +1,478 @@
+// The rows kernel, for small kernels: neighbouring columns of one plane in the lanes of a vector.
+//
+// A plane is copied to where zeros surround it, so that no tap asks where the image ends, and stays in the
+// first-level cache from there on. With stride 2 its even columns come first in a row and the odd ones behind
+// them: what neighbouring outputs read through one tap is then adjacent, as with stride 1.
+//
+//     forward          y[i, j]       = sum over u, v of weight[u, v] x[s i + u - p, s j + v - p]
+//     backward input   dx[h, w]      = sum over u, v of weight[K-1-u, K-1-v] dy[h + u - q, w + v - q],  q =
+//     K-1-p  (s = 1) backward weight  dweight[u, v] = sum over i, j of dy[i, j] x[s i + u - p, s j + v - p]
+//
+// The first two compute tiles of kTileRows x columns vectors of the result in registers, a column of taps at
+// a time: a vector of x is read once for all taps of that column it meets. The third keeps the sums of some
+// columns of taps in registers, a lane for every 16th column (f32, AVX-512), over a whole plane. No plane is
+// transposed, which for few taps takes the direct kernel as long as its products.
+//
+// An infinity or NaN in the weight (in x, for dweight) can spread to results that the formula keeps it from:
+// it meets the zeros around a plane.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/depthwise_conv2d/cpu_rows.cpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/parallel.h"
+#include "ops/depthwise_conv2d/depthwise_conv2d.h"
+#include "ops/primitives/simd_targets.h"
+// Highway compiles the rest of this file once per instruction set.
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "ops/depthwise_conv2d/registers-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace replk::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+namespace {
+
+// Vectors that stay in registers beside a column of taps.
+constexpr int kRegisters = HWY_TARGET <= HWY_AVX3 ? 32 : 16;
+constexpr int kMostColumns = kRegisters == 32 ? 4 : 2;  // vectors of a tile side by side
+constexpr int tile_rows(int columns) { return columns == 1 || (columns == 2 && kRegisters == 32) ? 7 : 4; }
+// Columns of taps whose sums of the weight gradient stay in registers, and rows of dy beside them.
+constexpr int kGradientRows = 4;
+constexpr int sum_columns(int k) {
+  return std::clamp((kRegisters - kGradientRows - 2) / k, 1, std::min(k, 3));
+}
+
+// (FirstN knows numbers below 256 alone.)
+template <class D>
+HWY_INLINE auto first_lanes(D d, std::int64_t count) {
+  return hn::FirstN(d, static_cast<std::size_t>(std::min<std::int64_t>(count, hn::MaxLanes(D()))));
+}
+
+// The first `count` lanes from memory and zeros behind them, reading no further; `count` may be more than
+// all.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> load_part(D d, const T* from, std::int64_t count) {
+#if HWY_TARGET <= HWY_AVX2
+  return hn::MaskedLoad(first_lanes(d, count), d, from);
+#else
+  constexpr std::int64_t kLanes = hn::MaxLanes(D());
+  HWY_ALIGN T lanes[kLanes] = {};
+  std::copy_n(from, std::min(count, kLanes), lanes);
+  return hn::Load(d, lanes);
+#endif
+}
+
+// The first `count` lanes to memory.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void store_part(D d, hn::Vec<D> v, T* to, std::int64_t count) {
+#if HWY_TARGET <= HWY_AVX2
+  hn::BlendedStore(v, first_lanes(d, count), d, to);
+#else
+  constexpr std::int64_t kLanes = hn::MaxLanes(D());
+  HWY_ALIGN T lanes[kLanes];
+  hn::Store(v, d, lanes);
+  std::copy_n(lanes, std::min(count, kLanes), to);
+#endif
+}
+
+// A plane with zeros around it: element (r, c) is pixel (r - before.h, c - before.w), or 0.
+template <class T>
+class PaddedPlane {
+ public:
+  using D = hn::ScalableTag<T>;
+  static constexpr std::int64_t kLanes = hn::MaxLanes(D());
+
+  // For `outputs` of a kernel of k x k, in whole tiles of `tile` rows and whole vectors.
+  PaddedPlane(Extent2d plane, Extent2d before, Extent2d outputs, std::int64_t stride, std::int64_t k,
+              std::int64_t tile)
+      : plane_(plane),
+        before_(before),
+        stride_(stride),
+        rows_(stride * (round_up(outputs.h, tile) - 1) + k),
+        half_(
+            std::max(round_up(outputs.w, kLanes) + (k - 1) / stride + 1, (before.w + plane.w) / stride + 1)),
+        memory_(Tensor::zeros({rows_ * row_step()}, dtype_of<T>())),
+        data_(memory_.template data<T>()) {}
+
+  void load(const T* plane) {
+    const std::int64_t first = std::max<std::int64_t>(0, -before_.h),
+                       last = std::min(plane_.h, rows_ - before_.h);
+    for (std::int64_t h = first; h < last; ++h)
+      stride_ == 1 ? load_row(plane + h * plane_.w, row(h + before_.h))
+                   : split_row(plane + h * plane_.w, row(h + before_.h));
+  }
+
+  std::int64_t row_step() const { return stride_ * half_; }
+  T* row(std::int64_t r) const { return data_ + r * row_step(); }
+  // What outputs 0, 1, ... of a row read through tap v, from the start of a row of the plane.
+  std::int64_t tap(int v) const { return stride_ == 1 ? v : v % 2 * half_ + v / 2; }
+
+ private:
+  static std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+  void load_row(const T* from, T* to) {
+    const D d;
+    const std::int64_t first = std::max<std::int64_t>(0, -before_.w), count = plane_.w - first;
+    from += first, to += first + before_.w;
+    std::int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+    if (i < count) {
+      store_part(d, load_part(d, from + i, count - i), to + i, count - i);
+    }
+  }
+
+  void split_row(const T* from, T* to) {
+    const D d;
+    const std::int64_t first = std::max<std::int64_t>(0, -before_.w), count = plane_.w - first;
+    from += first;
+    const std::int64_t column = first + before_.w;
+    T *even = to + column % 2 * half_ + column / 2, *odd = to + (column + 1) % 2 * half_ + (column + 1) / 2;
+    std::int64_t i = 0;
+    for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+      hn::Vec<D> a, b;
+      hn::LoadInterleaved2(d, from + i, a, b);
+      hn::StoreU(a, d, even + i / 2);
+      hn::StoreU(b, d, odd + i / 2);
+    }
+    for (; i < count; ++i) (i % 2 ? odd : even)[i / 2] = from[i];
+  }
+
+  Extent2d plane_, before_;
+  std::int64_t stride_, rows_, half_;
+  Tensor memory_;
+  T* data_;
+};
+
+// sum[i][c] += the products of outputs (i, c * kLanes ...) with a K x K kernel; `in` is where output 0 begins
+// to read.
+template <int K, int kStride, int kRows, int kColumns, class D, class T = hn::TFromD<D>>
+HWY_INLINE void correlate(D d, const PaddedPlane<T>& plane, const T* HWY_RESTRICT in,
+                          const T* HWY_RESTRICT weight, hn::Vec<D> (&sum)[kRows][kColumns]) {
+  constexpr std::int64_t kLanes = hn::MaxLanes(D());
+  const std::int64_t step = plane.row_step();
+#pragma GCC unroll 1
+  for (int v = 0; v < K; ++v) {
+    const T* HWY_RESTRICT column = in + plane.tap(v);
+    hn::Vec<D> taps[K];
+#pragma GCC unroll 9
+    for (int u = 0; u < K; ++u) taps[u] = in_register(hn::Set(d, weight[u * K + v]));
+#pragma GCC unroll 24
+    for (int r = 0; r < kStride * (kRows - 1) + K; ++r) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) {
+        const hn::Vec<D> x = in_register(hn::LoadU(d, column + r * step + c * kLanes));
+#pragma GCC unroll 7
+        for (int i = 0; i < kRows; ++i) {
+          const int u = r - kStride * i;
+          if (u >= 0 && u < K) sum[i][c] = hn::MulAdd(taps[u], x, sum[i][c]);
+        }
+      }
+    }
+  }
+}
+
+// Columns [j, j + kColumns vectors) of a plane of results.
+template <int K, int kStride, int kColumns, class D, class T = hn::TFromD<D>>
+HWY_NOINLINE void correlate_columns(D d, const PaddedPlane<T>& plane, const T* in, const T* weight, T bias,
+                                    Extent2d size, std::int64_t j, bool accumulate, T* out) {
+  constexpr std::int64_t kLanes = hn::MaxLanes(D());
+  constexpr int kRows = tile_rows(kColumns);
+  for (std::int64_t i = 0; i < size.h; i += kRows) {
+    hn::Vec<D> sum[kRows][kColumns];
+    for (auto& row : sum)
+      for (auto& v : row) v = hn::Set(d, bias);
+    correlate<K, kStride>(d, plane, in + kStride * i * plane.row_step() + j, weight, sum);
+#pragma GCC unroll 7
+    for (int r = 0; r < kRows; ++r) {
+      if (i + r >= size.h) break;
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) {
+        T* to = out + (i + r) * size.w + j + c * kLanes;
+        const std::int64_t rest = size.w - j - c * kLanes;
+        if (rest >= kLanes) {
+          hn::StoreU(accumulate ? hn::Add(sum[r][c], hn::LoadU(d, to)) : sum[r][c], d, to);
+        } else {
+          store_part(d, accumulate ? hn::Add(sum[r][c], load_part(d, to, rest)) : sum[r][c], to, rest);
+        }
+      }
+    }
+  }
+}
+
+// A plane of `size` results, of which the first begins to read at `in`.
+template <int K, int kStride, class D, class T = hn::TFromD<D>>
+void correlate_plane(D d, const PaddedPlane<T>& plane, const T* in, const T* weight, T bias, Extent2d size,
+                     bool accumulate, T* out) {
+  constexpr std::int64_t kLanes = hn::MaxLanes(D());
+  for (std::int64_t j = 0; j < size.w;) {
+    const std::int64_t columns = std::min<std::int64_t>((size.w - j + kLanes - 1) / kLanes, kMostColumns);
+    const auto run = [&]<int kColumns>(std::integral_constant<int, kColumns>) {
+      if constexpr (kColumns <= kMostColumns)
+        correlate_columns<K, kStride, kColumns>(d, plane, in, weight, bias, size, j, accumulate, out);
+    };
+    switch (columns) {
+      case 1:
+        run(std::integral_constant<int, 1>());
+        break;
+      case 2:
+        run(std::integral_constant<int, 2>());
+        break;
+      case 3:
+        run(std::integral_constant<int, 3>());
+        break;
+      default:
+        run(std::integral_constant<int, 4>());
+    }
+    j += columns * kLanes;
+  }
+}
+
+// sums[u][v], a vector each, += the products of dy with what it met through the taps (u, v), for kTaps
+// columns v from `first` on.
+template <int K, int kStride, int kTaps, class D, class T = hn::TFromD<D>>
+HWY_NOINLINE void add_products(D d, const PaddedPlane<T>& x, const T* dy, Extent2d size, int first, T* sums) {
+  constexpr std::int64_t kLanes = hn::MaxLanes(D());
+  hn::Vec<D> sum[K][kTaps];
+#pragma GCC unroll 9
+  for (int u = 0; u < K; ++u)
+#pragma GCC unroll 3
+    for (int v = 0; v < kTaps; ++v) sum[u][v] = hn::Load(d, sums + (u * K + first + v) * kLanes);
+  std::int64_t taps[kTaps];
+  for (int v = 0; v < kTaps; ++v) taps[v] = x.tap(first + v);
+  for (std::int64_t i = 0; i < size.h; i += kGradientRows) {
+    const std::int64_t rows = std::min<std::int64_t>(kGradientRows, size.h - i);
+    for (std::int64_t j = 0; j < size.w; j += kLanes) {
+      hn::Vec<D> gradient[kGradientRows];
+#pragma GCC unroll 4
+      for (int r = 0; r < kGradientRows; ++r)
+        gradient[r] = r < rows ? load_part(d, dy + (i + r) * size.w + j, size.w - j) : hn::Zero(d);
+      const T* HWY_RESTRICT from = x.row(kStride * i) + j;
+#pragma GCC unroll 16
+      for (int r = 0; r < kStride * (kGradientRows - 1) + K; ++r) {
+#pragma GCC unroll 3
+        for (int v = 0; v < kTaps; ++v) {
+          const hn::Vec<D> pixels = in_register(hn::LoadU(d, from + r * x.row_step() + taps[v]));
+#pragma GCC unroll 4
+          for (int k = 0; k < kGradientRows; ++k) {
+            const int u = r - kStride * k;
+            if (u >= 0 && u < K) sum[u][v] = hn::MulAdd(gradient[k], pixels, sum[u][v]);
+          }
+        }
+      }
+    }
+  }
+#pragma GCC unroll 9
+  for (int u = 0; u < K; ++u)
+#pragma GCC unroll 3
+    for (int v = 0; v < kTaps; ++v) hn::Store(sum[u][v], d, sums + (u * K + first + v) * kLanes);
+}
+
+template <int K, int kStride, class D, class T = hn::TFromD<D>>
+void add_products_of_plane(D d, const PaddedPlane<T>& x, const T* dy, Extent2d size, T* sums) {
+  constexpr int kTaps = sum_columns(K);
+  int v = 0;
+  for (; v + kTaps <= K; v += kTaps) add_products<K, kStride, kTaps>(d, x, dy, size, v, sums);
+  if constexpr (K % kTaps != 0) add_products<K, kStride, K % kTaps>(d, x, dy, size, v, sums);
+}
+
+// Forward, and the input gradient with stride 1.
+template <int K, int kStride, class T>
+void convolve(const DepthwiseConv2dGeometry& g, bool turned, const T* from, const T* weight, const T* bias,
+              T* to, bool accumulate) {
+  const Extent2d in = turned ? g.output : g.input, out = turned ? g.input : g.output;
+  const Extent2d before = turned ? Extent2d{K - 1 - g.padding.h, K - 1 - g.padding.w} : g.padding;
+  constexpr std::int64_t kTaps = K * K, kTile = 28;  // rows: of every tile a multiple
+  // Starting a thread's share costs microseconds.
+  const std::int64_t work = out.area() * kTaps / PaddedPlane<T>::kLanes + 1;
+  parallel_for(g.channels * g.batch, (1 << 16) / work + 1, [&](std::int64_t begin, std::int64_t end) {
+    PaddedPlane<T> plane(in, before, out, kStride, K, kTile);
+    T taps[kTaps];
+    for (std::int64_t p = begin; p < end; ++p) {
+      const std::int64_t channel = p / g.batch;
+      for (std::int64_t t = 0; t < kTaps; ++t)
+        taps[t] = weight[channel * kTaps + (turned ? kTaps - 1 - t : t)];
+      plane.load(from + p * in.area());
+      correlate_plane<K, kStride>(hn::ScalableTag<T>(), plane, plane.row(0), taps,
+                                  bias ? bias[channel] : T(0), out, accumulate, to + p * out.area());
+    }
+  });
+}
+
+// to[2 i], to[2 i + 1] = even[i], odd[i], or += with accumulate, for `count` elements in all.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void merge_row(D d, const T* even, const T* odd, std::int64_t count, bool accumulate, T* to) {
+  constexpr std::int64_t kLanes = hn::MaxLanes(D());
+  std::int64_t i = 0;
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    hn::Vec<D> a = hn::LoadU(d, even + i / 2), b = hn::LoadU(d, odd + i / 2);
+    if (accumulate) {
+      hn::Vec<D> before_a, before_b;
+      hn::LoadInterleaved2(d, to + i, before_a, before_b);
+      a = hn::Add(a, before_a), b = hn::Add(b, before_b);
+    }
+    hn::StoreInterleaved2(a, b, d, to + i);
+  }
+  for (; i < count; ++i) to[i] = (i % 2 ? odd : even)[i / 2] + (accumulate ? to[i] : T(0));
+}
+
+// The input gradient with stride 2. Pixels of dx with an even row meet other taps than those with an odd one,
+// likewise columns: every second tap, (K + 1) / 2 of them or one less.
+//     dx[2 a + s, 2 b + t] = sum over u, v of weight[u0 + 2 u, v0 + 2 v] dy[a + (s + p - u0) / 2 - u, ...],
+//     u0 = (s + p) mod 2
+template <int K, class T>
+void spread(const DepthwiseConv2dGeometry& g, const T* dy, const T* weight, T* dx, bool accumulate) {
+  constexpr int kHalf = (K + 1) / 2;
+  constexpr std::int64_t kTaps = K * K, kTile = 28;
+  const hn::ScalableTag<T> d;
+  const Extent2d out = g.input, half{(out.h + 1) / 2, (out.w + 1) / 2};
+  // Where dx[s, t] begins to read: s rows and t columns on for some padding, at the first for the other.
+  const Extent2d before{kHalf - 1 - g.padding.h / 2, kHalf - 1 - g.padding.w / 2};
+  const std::int64_t work = out.area() * kTaps / PaddedPlane<T>::kLanes / 4 + 1;
+  parallel_for(g.channels * g.batch, (1 << 16) / work + 1, [&](std::int64_t begin, std::int64_t end) {
+    PaddedPlane<T> plane(g.output, before, {half.h + 1, half.w + 1}, 1, kHalf, kTile);
+    std::vector<T> columns[2] = {std::vector<T>(half.area()), std::vector<T>(half.area())};
+    for (std::int64_t p = begin; p < end; ++p) {
+      plane.load(dy + p * g.output.area());
+      for (std::int64_t s = 0; s < 2; ++s) {
+        const Extent2d size{(out.h - s + 1) / 2, half.w};
+        const std::int64_t u0 = (s + g.padding.h) % 2;
+        for (std::int64_t t = 0; t < 2; ++t) {
+          const std::int64_t v0 = (t + g.padding.w) % 2;
+          T taps[kHalf * kHalf];  // turned, and 0 where there is none
+          for (std::int64_t i = 0; i < kHalf * kHalf; ++i) {
+            const std::int64_t u = u0 + 2 * (kHalf - 1 - i / kHalf), v = v0 + 2 * (kHalf - 1 - i % kHalf);
+            taps[i] = u < K && v < K ? weight[p / g.batch * kTaps + u * K + v] : T(0);
+          }
+          const T* in =
+              plane.row((s + g.padding.h) / 2 - g.padding.h / 2) + (t + g.padding.w) / 2 - g.padding.w / 2;
+          correlate_plane<kHalf, 1>(d, plane, in, taps, T(0), size, false, columns[t].data());
+        }
+        for (std::int64_t a = 0; a < size.h; ++a)
+          merge_row(d, columns[0].data() + a * half.w, columns[1].data() + a * half.w, out.w, accumulate,
+                    dx + p * out.area() + (2 * a + s) * out.w);
+      }
+    }
+  });
+}
+
+// Where a few channels would leave threads without work the samples are cut into parts, the same for any
+// number of threads, whose sums are added in order.
+template <int K, int kStride, class T>
+void weight_gradient(const DepthwiseConv2dGeometry& g, const T* x, const T* dy, T* dweight, bool accumulate) {
+  using D = hn::ScalableTag<T>;
+  constexpr std::int64_t kLanes = hn::MaxLanes(D()), kTaps = K * K, kTasks = 64;
+  const D d;
+  const std::int64_t parts = std::clamp<std::int64_t>(kTasks / g.channels, 1, g.batch);
+  Tensor memory = Tensor::zeros({g.channels * parts * kTaps * kLanes}, dtype_of<T>());
+  T* const all_sums = memory.template data<T>();
+  const std::int64_t work = (g.output.area() * kTaps / kLanes + 1) * (g.batch / parts);
+  parallel_for(g.channels * parts, (1 << 16) / work + 1, [&](std::int64_t begin, std::int64_t end) {
+    PaddedPlane<T> plane(g.input, g.padding, g.output, kStride, K, kGradientRows);
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t channel = task / parts, part = task % parts;
+      for (std::int64_t n = g.batch * part / parts; n < g.batch * (part + 1) / parts; ++n) {
+        plane.load(x + (channel * g.batch + n) * g.input.area());
+        add_products_of_plane<K, kStride>(d, plane, dy + (channel * g.batch + n) * g.output.area(), g.output,
+                                          all_sums + task * kTaps * kLanes);
+      }
+    }
+  });
+  for (std::int64_t i = 0; i < g.channels * kTaps; ++i) {
+    const std::int64_t channel = i / kTaps, tap = i % kTaps;
+    T total = 0;
+    for (std::int64_t part = 0; part < parts; ++part)
+      total += hn::GetLane(
+          hn::SumOfLanes(d, hn::Load(d, all_sums + ((channel * parts + part) * kTaps + tap) * kLanes)));
+    dweight[i] = accumulate ? dweight[i] + total : total;
+  }
+}
+
+// f(K, stride), integral constants.
+template <class F>
+void with_kernel(const DepthwiseConv2dGeometry& g, const F& f) {
+  const auto strided = [&]<int K>(std::integral_constant<int, K> k) {
+    g.stride.h == 1 ? f(k, std::integral_constant<int, 1>()) : f(k, std::integral_constant<int, 2>());
+  };
+  switch (g.kernel.h) {
+    case 3:
+      return strided(std::integral_constant<int, 3>());
+    case 5:
+      return strided(std::integral_constant<int, 5>());
+    case 7:
+      return strided(std::integral_constant<int, 7>());
+    default:
+      return strided(std::integral_constant<int, 9>());
+  }
+}
+
+void rows_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  Tensor& y) {
+  visit_real("depthwise_conv2d", x.dtype(), [&]<class T>(TypeTag<T>) {
+    with_kernel(
+        g, [&]<int K, int kStride>(std::integral_constant<int, K>, std::integral_constant<int, kStride>) {
+          convolve<K, kStride, T>(g, false, x.data<T>(), weight.data<T>(),
+                                  bias.defined() ? bias.data<T>() : nullptr, y.data<T>(), false);
+        });
+  });
+}
+
+void rows_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
+                         const GradTarget& dx) {
+  visit_real("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
+    Tensor to = dx.tensor;
+    with_kernel(
+        g, [&]<int K, int kStride>(std::integral_constant<int, K>, std::integral_constant<int, kStride>) {
+          if constexpr (kStride == 1)
+            convolve<K, 1, T>(g, true, dy.data<T>(), weight.data<T>(), nullptr, to.data<T>(), dx.accumulate);
+          else
+            spread<K, T>(g, dy.data<T>(), weight.data<T>(), to.data<T>(), dx.accumulate);
+        });
+  });
+}
+
+void rows_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
+                          const GradTarget& dweight) {
+  visit_real("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
+    Tensor to = dweight.tensor;
+    with_kernel(
+        g, [&]<int K, int kStride>(std::integral_constant<int, K>, std::integral_constant<int, kStride>) {
+          weight_gradient<K, kStride, T>(g, x.data<T>(), dy.data<T>(), to.data<T>(), dweight.accumulate);
+        });
+  });
+}
+
+}  // namespace
+}  // namespace replk::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace replk::cpu {
+HWY_EXPORT(rows_forward);
+HWY_EXPORT(rows_backward_input);
+HWY_EXPORT(rows_backward_weight);
+
+bool depthwise_rows_applies(const DepthwiseConv2dGeometry& g) {
+  const std::int64_t k = g.kernel.h, s = g.stride.h;
+  return g.kernel == Extent2d(k) && k % 2 == 1 && k >= 3 && k <= 9 && g.stride == Extent2d(s) && s <= 2 &&
+         g.dilation == Extent2d(1);
+}
+
+void depthwise_conv2d_forward_rows(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
+                                   const Tensor& bias, Tensor& y) {
+  HWY_DYNAMIC_DISPATCH(rows_forward)(g, x, weight, bias, y);
+}
+void depthwise_conv2d_backward_input_rows(const DepthwiseConv2dGeometry& g, const Tensor& weight,
+                                          const Tensor& dy, GradTarget dx) {
+  HWY_DYNAMIC_DISPATCH(rows_backward_input)(g, weight, dy, dx);
+}
+void depthwise_conv2d_backward_weight_rows(const DepthwiseConv2dGeometry& g, const Tensor& x,
+                                           const Tensor& dy, GradTarget dweight) {
+  HWY_DYNAMIC_DISPATCH(rows_backward_weight)(g, x, dy, dweight);
+}
+
+}  // namespace replk::cpu
+#endif  // HWY_ONCE
