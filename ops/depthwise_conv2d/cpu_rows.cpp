@@ -131,14 +131,23 @@ class PaddedPlane {
     from += first;
     const std::int64_t column = first + before_.w;
     T *even = to + column % 2 * half_ + column / 2, *odd = to + (column + 1) % 2 * half_ + (column + 1) / 2;
-    std::int64_t i = 0;
-    for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    for (std::int64_t i = 0; i < count; i += 2 * kLanes) {
+      const std::int64_t rest = count - i;  // of elements
       hn::Vec<D> a, b;
-      hn::LoadInterleaved2(d, from + i, a, b);
-      hn::StoreU(a, d, even + i / 2);
-      hn::StoreU(b, d, odd + i / 2);
+      if (rest >= 2 * kLanes) {
+        hn::LoadInterleaved2(d, from + i, a, b);
+        hn::StoreU(a, d, even + i / 2);
+        hn::StoreU(b, d, odd + i / 2);
+      } else {
+        HWY_ALIGN T both[2 * kLanes];
+        hn::Store(load_part(d, from + i, rest), d, both);
+        hn::Store(load_part(d, from + i + std::min(rest, kLanes), std::max<std::int64_t>(rest - kLanes, 0)),
+                  d, both + kLanes);
+        hn::LoadInterleaved2(d, both, a, b);
+        store_part(d, a, even + i / 2, (rest + 1) / 2);
+        store_part(d, b, odd + i / 2, rest / 2);
+      }
     }
-    for (; i < count; ++i) (i % 2 ? odd : even)[i / 2] = from[i];
   }
 
   Extent2d plane_, before_;
