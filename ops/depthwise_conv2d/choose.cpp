@@ -2,6 +2,7 @@
 // (README.md has them).
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 
 #include "ops/depthwise_conv2d/correlation.h"
 #include "ops/depthwise_conv2d/fft_length.h"
@@ -20,6 +21,21 @@ double direct_cycles(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
   constexpr double kPerProduct = 1.1;
   const auto products = static_cast<double>(cpu::products(cpu::correlations_of(g, pass)));
   return kPerProduct * products + kPerPixel * static_cast<double>(g.input.area() + g.output.area());
+}
+
+// Rows in whole vectors: reading them (and taking even from odd columns with stride 2), and for every vector
+// of the result (of dy, for the weight gradient) its products and what it costs to begin and end a tile. The
+// sums of the weight gradient wait in memory between two tiles.
+double rows_cycles(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
+  constexpr double kLanes = 16, kPerVector = 6, kPerSplitVector = 9, kPerSum = .6;
+  const bool turned = pass == DepthwisePass::backward_input;
+  const Extent2d in = turned ? g.output : g.input, out = turned ? g.input : g.output;
+  const auto vectors = [](std::int64_t w) { return std::ceil(static_cast<double>(w) / kLanes); };
+  const auto taps = static_cast<double>(g.taps());
+  const double read =
+      static_cast<double>(in.h) * vectors(in.w) * (g.stride.h == 1 ? kPerVector : kPerSplitVector);
+  const double sums = pass == DepthwisePass::backward_weight ? kPerSum * taps : 0;  // of a row
+  return kLanes * (read + static_cast<double>(out.h) * (vectors(out.w) * (taps + kPerVector) + sums));
 }
 
 // Transforms of all rows that hold an image and of all columns, there and back; kernels are transformed once
@@ -68,12 +84,24 @@ bool depthwise_kernel_applies(DepthwiseKernel kernel, const DepthwiseConv2dGeome
 
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
   if (g.channels == 0 || g.batch == 0) return DepthwiseKernel::naive;  // nothing to do
-  if (g.forced != DepthwiseKernel::automatic) return g.forced;
+  const auto of_pass = [&](DepthwiseKernel kernel) {                   // which of `rows` is left to `direct`
+    const bool spreads = g.stride != Extent2d(1) && pass == DepthwisePass::backward_input;
+    return kernel == DepthwiseKernel::rows && spreads ? DepthwiseKernel::direct : kernel;
+  };
+  if (g.forced != DepthwiseKernel::automatic) return of_pass(g.forced);
   const DepthwiseKernel preferred = default_kernel;
-  if (preferred != DepthwiseKernel::automatic && depthwise_kernel_applies(preferred, g)) return preferred;
+  if (preferred != DepthwiseKernel::automatic && depthwise_kernel_applies(preferred, g))
+    return of_pass(preferred);
   if (!cpu::depthwise_direct_applies(g)) return DepthwiseKernel::naive;
-  if (!cpu::depthwise_fft_applies(g)) return DepthwiseKernel::direct;
-  return fft_cycles(g, pass) < direct_cycles(g, pass) ? DepthwiseKernel::fft : DepthwiseKernel::direct;
+  DepthwiseKernel best = DepthwiseKernel::direct;
+  double cycles = direct_cycles(g, pass);
+  const auto consider = [&](DepthwiseKernel kernel, double of_kernel) {
+    if (of_kernel < cycles) best = kernel, cycles = of_kernel;
+  };
+  if (cpu::depthwise_rows_applies(g) && of_pass(DepthwiseKernel::rows) == DepthwiseKernel::rows)
+    consider(DepthwiseKernel::rows, rows_cycles(g, pass));
+  if (cpu::depthwise_fft_applies(g)) consider(DepthwiseKernel::fft, fft_cycles(g, pass));
+  return best;
 }
 
 }  // namespace replk

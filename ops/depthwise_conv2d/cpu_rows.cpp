@@ -36,15 +36,17 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 namespace {
 
-// Vectors that stay in registers beside a column of taps.
-constexpr int kRegisters = HWY_TARGET <= HWY_AVX3 ? 32 : 16;
-constexpr int kMostColumns = kRegisters == 32 ? 4 : 2;  // vectors of a tile side by side
-constexpr int tile_rows(int columns) { return columns == 1 || (columns == 2 && kRegisters == 32) ? 7 : 4; }
-// Columns of taps whose sums of the weight gradient stay in registers, and rows of dy beside them.
+// Vectors of a row that are computed together, and rows: their sums stay in registers beside a column of
+// taps.
+constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3;  // 32, otherwise 16
+constexpr int kMostColumns = kManyRegisters ? 4 : 2;
+constexpr int kFewColumns = kManyRegisters ? 2 : 1;
+constexpr int kTileRows = 4, kTallTileRows = 7;  // 7 where a row has but a few vectors
+// Of the weight gradient: rows of dy in registers beside the sums of some columns of taps.
 constexpr int kGradientRows = 4;
-constexpr int sum_columns(int k) {
-  return std::clamp((kRegisters - kGradientRows - 2) / k, 1, std::min(k, 3));
-}
+constexpr int sum_columns(int k) { return k == 3 || kManyRegisters ? 3 : 2; }
+
+constexpr std::int64_t kAhead = 1024;  // elements before they are read the memory is asked for them
 
 // (FirstN knows numbers below 256 alone.)
 template <class D>
@@ -98,12 +100,19 @@ class PaddedPlane {
         memory_(Tensor::zeros({rows_ * row_step()}, dtype_of<T>())),
         data_(memory_.template data<T>()) {}
 
-  void load(const T* plane) {
-    const std::int64_t first = std::max<std::int64_t>(0, -before_.h),
-                       last = std::min(plane_.h, rows_ - before_.h);
-    for (std::int64_t h = first; h < last; ++h)
-      stride_ == 1 ? load_row(plane + h * plane_.w, row(h + before_.h))
-                   : split_row(plane + h * plane_.w, row(h + before_.h));
+  // Begins with another plane; nothing of it is here yet.
+  void start(const T* plane) { from_ = plane, next_ = std::max<std::int64_t>(0, -before_.h); }
+  // Sees to it that all rows before `end` are here. A few at a time: what has just come is in the first-level
+  // cache, and the memory goes on reading while a tile is computed.
+  void load_until(std::int64_t end) {
+    const std::int64_t last = std::min(plane_.h, std::min(end, rows_) - before_.h);
+    for (; next_ < last; ++next_) {
+      const T* const row_of_plane = from_ + next_ * plane_.w;
+      for (std::int64_t i = 0; i < plane_.w; i += 64 / static_cast<std::int64_t>(sizeof(T)))
+        __builtin_prefetch(row_of_plane + kAhead + i);
+      stride_ == 1 ? load_row(row_of_plane, row(next_ + before_.h))
+                   : split_row(row_of_plane, row(next_ + before_.h));
+    }
   }
 
   std::int64_t row_step() const { return stride_ * half_; }
@@ -152,6 +161,8 @@ class PaddedPlane {
 
   Extent2d plane_, before_;
   std::int64_t stride_, rows_, half_;
+  const T* from_ = nullptr;
+  std::int64_t next_ = 0;
   Tensor memory_;
   T* data_;
 };
@@ -167,9 +178,9 @@ HWY_INLINE void correlate(D d, const PaddedPlane<T>& plane, const T* HWY_RESTRIC
   for (int v = 0; v < K; ++v) {
     const T* HWY_RESTRICT column = in + plane.tap(v);
     hn::Vec<D> taps[K];
-#pragma GCC unroll 9
+#pragma GCC unroll 5
     for (int u = 0; u < K; ++u) taps[u] = in_register(hn::Set(d, weight[u * K + v]));
-#pragma GCC unroll 24
+#pragma GCC unroll 17
     for (int r = 0; r < kStride * (kRows - 1) + K; ++r) {
 #pragma GCC unroll 4
       for (int c = 0; c < kColumns; ++c) {
@@ -184,108 +195,111 @@ HWY_INLINE void correlate(D d, const PaddedPlane<T>& plane, const T* HWY_RESTRIC
   }
 }
 
-// Columns [j, j + kColumns vectors) of a plane of results.
-template <int K, int kStride, int kColumns, class D, class T = hn::TFromD<D>>
-HWY_NOINLINE void correlate_columns(D d, const PaddedPlane<T>& plane, const T* in, const T* weight, T bias,
-                                    Extent2d size, std::int64_t j, bool accumulate, T* out) {
+// Rows [i, i + kRows) and columns [j, j + kColumns vectors) of a plane of results.
+template <int K, int kStride, int kRows, int kColumns, class D, class T = hn::TFromD<D>>
+HWY_NOINLINE void correlate_tile(D d, const PaddedPlane<T>& plane, const T* weight, T bias, Extent2d size,
+                                 std::int64_t i, std::int64_t j, bool accumulate, T* out) {
   constexpr std::int64_t kLanes = hn::MaxLanes(D());
-  constexpr int kRows = tile_rows(kColumns);
-  for (std::int64_t i = 0; i < size.h; i += kRows) {
-    hn::Vec<D> sum[kRows][kColumns];
-    for (auto& row : sum)
-      for (auto& v : row) v = hn::Set(d, bias);
-    correlate<K, kStride>(d, plane, in + kStride * i * plane.row_step() + j, weight, sum);
+  hn::Vec<D> sum[kRows][kColumns];
+  for (auto& row : sum)
+    for (auto& v : row) v = hn::Set(d, bias);
+  correlate<K, kStride>(d, plane, plane.row(kStride * i) + j, weight, sum);
 #pragma GCC unroll 7
-    for (int r = 0; r < kRows; ++r) {
-      if (i + r >= size.h) break;
+  for (int r = 0; r < kRows; ++r) {
+    if (i + r >= size.h) break;
 #pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) {
-        T* to = out + (i + r) * size.w + j + c * kLanes;
-        const std::int64_t rest = size.w - j - c * kLanes;
-        if (rest >= kLanes) {
-          hn::StoreU(accumulate ? hn::Add(sum[r][c], hn::LoadU(d, to)) : sum[r][c], d, to);
-        } else {
-          store_part(d, accumulate ? hn::Add(sum[r][c], load_part(d, to, rest)) : sum[r][c], to, rest);
-        }
-      }
+    for (int c = 0; c < kColumns; ++c) {
+      T* to = out + (i + r) * size.w + j + c * kLanes;
+      const std::int64_t rest = size.w - j - c * kLanes;
+      if (rest >= kLanes)
+        hn::StoreU(accumulate ? hn::Add(sum[r][c], hn::LoadU(d, to)) : sum[r][c], d, to);
+      else
+        store_part(d, accumulate ? hn::Add(sum[r][c], load_part(d, to, rest)) : sum[r][c], to, rest);
     }
   }
 }
 
-// A plane of `size` results, of which the first begins to read at `in`.
-template <int K, int kStride, class D, class T = hn::TFromD<D>>
-void correlate_plane(D d, const PaddedPlane<T>& plane, const T* in, const T* weight, T bias, Extent2d size,
-                     bool accumulate, T* out) {
+template <int K, int kStride, int kRows, class D, class T = hn::TFromD<D>>
+void correlate_plane(D d, PaddedPlane<T>& plane, const T* weight, T bias, Extent2d size, bool accumulate,
+                     T* out) {
   constexpr std::int64_t kLanes = hn::MaxLanes(D());
-  for (std::int64_t j = 0; j < size.w;) {
-    const std::int64_t columns = std::min<std::int64_t>((size.w - j + kLanes - 1) / kLanes, kMostColumns);
-    const auto run = [&]<int kColumns>(std::integral_constant<int, kColumns>) {
-      if constexpr (kColumns <= kMostColumns)
-        correlate_columns<K, kStride, kColumns>(d, plane, in, weight, bias, size, j, accumulate, out);
-    };
-    switch (columns) {
-      case 1:
-        run(std::integral_constant<int, 1>());
-        break;
-      case 2:
-        run(std::integral_constant<int, 2>());
-        break;
-      case 3:
-        run(std::integral_constant<int, 3>());
-        break;
-      default:
-        run(std::integral_constant<int, 4>());
+  constexpr int kMost = kRows == kTallTileRows ? kFewColumns : kMostColumns;
+  plane.load_until(kStride * (kRows - 1) + K);
+  for (std::int64_t i = 0; i < size.h; i += kRows) {
+    // Those of the next tile, so that no load waits for a store that is under way.
+    plane.load_until(kStride * (i + 2 * kRows - 1) + K);
+    for (std::int64_t j = 0; j < size.w;) {
+      const std::int64_t columns = std::min<std::int64_t>((size.w - j + kLanes - 1) / kLanes, kMost);
+      const auto run = [&]<int kColumns>(std::integral_constant<int, kColumns>) {
+        if constexpr (kColumns <= kMost)
+          correlate_tile<K, kStride, kRows, kColumns>(d, plane, weight, bias, size, i, j, accumulate, out);
+      };
+      switch (columns) {
+        case 1:
+          run(std::integral_constant<int, 1>());
+          break;
+        case 2:
+          run(std::integral_constant<int, 2>());
+          break;
+        case 3:
+          run(std::integral_constant<int, 3>());
+          break;
+        default:
+          run(std::integral_constant<int, 4>());
+      }
+      j += columns * kLanes;
     }
-    j += columns * kLanes;
   }
 }
 
-// sums[u][v], a vector each, += the products of dy with what it met through the taps (u, v), for kTaps
-// columns v from `first` on.
+// sums[u][v], a vector each, += the products of rows [i, i + kGradientRows) of dy with what they met through
+// the taps (u, v), for kTaps columns v from `first` on.
 template <int K, int kStride, int kTaps, class D, class T = hn::TFromD<D>>
-HWY_NOINLINE void add_products(D d, const PaddedPlane<T>& x, const T* dy, Extent2d size, int first, T* sums) {
+HWY_NOINLINE void add_products(D d, const PaddedPlane<T>& x, const T* dy, Extent2d size, std::int64_t i,
+                               int first, T* sums) {
   constexpr std::int64_t kLanes = hn::MaxLanes(D());
   hn::Vec<D> sum[K][kTaps];
-#pragma GCC unroll 9
+#pragma GCC unroll 5
   for (int u = 0; u < K; ++u)
 #pragma GCC unroll 3
     for (int v = 0; v < kTaps; ++v) sum[u][v] = hn::Load(d, sums + (u * K + first + v) * kLanes);
   std::int64_t taps[kTaps];
   for (int v = 0; v < kTaps; ++v) taps[v] = x.tap(first + v);
-  for (std::int64_t i = 0; i < size.h; i += kGradientRows) {
-    const std::int64_t rows = std::min<std::int64_t>(kGradientRows, size.h - i);
-    for (std::int64_t j = 0; j < size.w; j += kLanes) {
-      hn::Vec<D> gradient[kGradientRows];
+  for (std::int64_t j = 0; j < size.w; j += kLanes) {
+    hn::Vec<D> gradient[kGradientRows];
 #pragma GCC unroll 4
-      for (int r = 0; r < kGradientRows; ++r)
-        gradient[r] = r < rows ? load_part(d, dy + (i + r) * size.w + j, size.w - j) : hn::Zero(d);
-      const T* HWY_RESTRICT from = x.row(kStride * i) + j;
+    for (int r = 0; r < kGradientRows; ++r)
+      gradient[r] = i + r < size.h ? load_part(d, dy + (i + r) * size.w + j, size.w - j) : hn::Zero(d);
+    const T* HWY_RESTRICT from = x.row(kStride * i) + j;
 #pragma GCC unroll 16
-      for (int r = 0; r < kStride * (kGradientRows - 1) + K; ++r) {
+    for (int r = 0; r < kStride * (kGradientRows - 1) + K; ++r) {
 #pragma GCC unroll 3
-        for (int v = 0; v < kTaps; ++v) {
-          const hn::Vec<D> pixels = in_register(hn::LoadU(d, from + r * x.row_step() + taps[v]));
+      for (int v = 0; v < kTaps; ++v) {
+        const hn::Vec<D> pixels = in_register(hn::LoadU(d, from + r * x.row_step() + taps[v]));
 #pragma GCC unroll 4
-          for (int k = 0; k < kGradientRows; ++k) {
-            const int u = r - kStride * k;
-            if (u >= 0 && u < K) sum[u][v] = hn::MulAdd(gradient[k], pixels, sum[u][v]);
-          }
+        for (int k = 0; k < kGradientRows; ++k) {
+          const int u = r - kStride * k;
+          if (u >= 0 && u < K) sum[u][v] = hn::MulAdd(gradient[k], pixels, sum[u][v]);
         }
       }
     }
   }
-#pragma GCC unroll 9
+#pragma GCC unroll 5
   for (int u = 0; u < K; ++u)
 #pragma GCC unroll 3
     for (int v = 0; v < kTaps; ++v) hn::Store(sum[u][v], d, sums + (u * K + first + v) * kLanes);
 }
 
 template <int K, int kStride, class D, class T = hn::TFromD<D>>
-void add_products_of_plane(D d, const PaddedPlane<T>& x, const T* dy, Extent2d size, T* sums) {
+void add_products_of_plane(D d, PaddedPlane<T>& x, const T* dy, Extent2d size, T* sums) {
   constexpr int kTaps = sum_columns(K);
-  int v = 0;
-  for (; v + kTaps <= K; v += kTaps) add_products<K, kStride, kTaps>(d, x, dy, size, v, sums);
-  if constexpr (K % kTaps != 0) add_products<K, kStride, K % kTaps>(d, x, dy, size, v, sums);
+  x.load_until(kStride * (kGradientRows - 1) + K);
+  for (std::int64_t i = 0; i < size.h; i += kGradientRows) {
+    x.load_until(kStride * (i + 2 * kGradientRows - 1) + K);
+    int v = 0;
+    for (; v + kTaps <= K; v += kTaps) add_products<K, kStride, kTaps>(d, x, dy, size, i, v, sums);
+    if constexpr (K % kTaps != 0) add_products<K, kStride, K % kTaps>(d, x, dy, size, i, v, sums);
+  }
 }
 
 // Forward, and the input gradient with stride 1.
@@ -294,76 +308,25 @@ void convolve(const DepthwiseConv2dGeometry& g, bool turned, const T* from, cons
               T* to, bool accumulate) {
   const Extent2d in = turned ? g.output : g.input, out = turned ? g.input : g.output;
   const Extent2d before = turned ? Extent2d{K - 1 - g.padding.h, K - 1 - g.padding.w} : g.padding;
-  constexpr std::int64_t kTaps = K * K, kTile = 28;  // rows: of every tile a multiple
+  constexpr std::int64_t kTaps = K * K, kLanes = PaddedPlane<T>::kLanes;
+  const bool tall = out.w <= kFewColumns * kLanes;
   // Starting a thread's share costs microseconds.
-  const std::int64_t work = out.area() * kTaps / PaddedPlane<T>::kLanes + 1;
+  const std::int64_t work = out.area() * kTaps / kLanes + 1;
   parallel_for(g.channels * g.batch, (1 << 16) / work + 1, [&](std::int64_t begin, std::int64_t end) {
-    PaddedPlane<T> plane(in, before, out, kStride, K, kTile);
+    const hn::ScalableTag<T> d;
+    PaddedPlane<T> plane(in, before, out, kStride, K, tall ? kTallTileRows : kTileRows);
     T taps[kTaps];
     for (std::int64_t p = begin; p < end; ++p) {
       const std::int64_t channel = p / g.batch;
       for (std::int64_t t = 0; t < kTaps; ++t)
         taps[t] = weight[channel * kTaps + (turned ? kTaps - 1 - t : t)];
-      plane.load(from + p * in.area());
-      correlate_plane<K, kStride>(hn::ScalableTag<T>(), plane, plane.row(0), taps,
-                                  bias ? bias[channel] : T(0), out, accumulate, to + p * out.area());
-    }
-  });
-}
-
-// to[2 i], to[2 i + 1] = even[i], odd[i], or += with accumulate, for `count` elements in all.
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE void merge_row(D d, const T* even, const T* odd, std::int64_t count, bool accumulate, T* to) {
-  constexpr std::int64_t kLanes = hn::MaxLanes(D());
-  std::int64_t i = 0;
-  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
-    hn::Vec<D> a = hn::LoadU(d, even + i / 2), b = hn::LoadU(d, odd + i / 2);
-    if (accumulate) {
-      hn::Vec<D> before_a, before_b;
-      hn::LoadInterleaved2(d, to + i, before_a, before_b);
-      a = hn::Add(a, before_a), b = hn::Add(b, before_b);
-    }
-    hn::StoreInterleaved2(a, b, d, to + i);
-  }
-  for (; i < count; ++i) to[i] = (i % 2 ? odd : even)[i / 2] + (accumulate ? to[i] : T(0));
-}
-
-// The input gradient with stride 2. Pixels of dx with an even row meet other taps than those with an odd one,
-// likewise columns: every second tap, (K + 1) / 2 of them or one less.
-//     dx[2 a + s, 2 b + t] = sum over u, v of weight[u0 + 2 u, v0 + 2 v] dy[a + (s + p - u0) / 2 - u, ...],
-//     u0 = (s + p) mod 2
-template <int K, class T>
-void spread(const DepthwiseConv2dGeometry& g, const T* dy, const T* weight, T* dx, bool accumulate) {
-  constexpr int kHalf = (K + 1) / 2;
-  constexpr std::int64_t kTaps = K * K, kTile = 28;
-  const hn::ScalableTag<T> d;
-  const Extent2d out = g.input, half{(out.h + 1) / 2, (out.w + 1) / 2};
-  // Where dx[s, t] begins to read: s rows and t columns on for some padding, at the first for the other.
-  const Extent2d before{kHalf - 1 - g.padding.h / 2, kHalf - 1 - g.padding.w / 2};
-  const std::int64_t work = out.area() * kTaps / PaddedPlane<T>::kLanes / 4 + 1;
-  parallel_for(g.channels * g.batch, (1 << 16) / work + 1, [&](std::int64_t begin, std::int64_t end) {
-    PaddedPlane<T> plane(g.output, before, {half.h + 1, half.w + 1}, 1, kHalf, kTile);
-    std::vector<T> columns[2] = {std::vector<T>(half.area()), std::vector<T>(half.area())};
-    for (std::int64_t p = begin; p < end; ++p) {
-      plane.load(dy + p * g.output.area());
-      for (std::int64_t s = 0; s < 2; ++s) {
-        const Extent2d size{(out.h - s + 1) / 2, half.w};
-        const std::int64_t u0 = (s + g.padding.h) % 2;
-        for (std::int64_t t = 0; t < 2; ++t) {
-          const std::int64_t v0 = (t + g.padding.w) % 2;
-          T taps[kHalf * kHalf];  // turned, and 0 where there is none
-          for (std::int64_t i = 0; i < kHalf * kHalf; ++i) {
-            const std::int64_t u = u0 + 2 * (kHalf - 1 - i / kHalf), v = v0 + 2 * (kHalf - 1 - i % kHalf);
-            taps[i] = u < K && v < K ? weight[p / g.batch * kTaps + u * K + v] : T(0);
-          }
-          const T* in =
-              plane.row((s + g.padding.h) / 2 - g.padding.h / 2) + (t + g.padding.w) / 2 - g.padding.w / 2;
-          correlate_plane<kHalf, 1>(d, plane, in, taps, T(0), size, false, columns[t].data());
-        }
-        for (std::int64_t a = 0; a < size.h; ++a)
-          merge_row(d, columns[0].data() + a * half.w, columns[1].data() + a * half.w, out.w, accumulate,
-                    dx + p * out.area() + (2 * a + s) * out.w);
-      }
+      const T start = bias ? bias[channel] : T(0);
+      plane.start(from + p * in.area());
+      if (tall)
+        correlate_plane<K, kStride, kTallTileRows>(d, plane, taps, start, out, accumulate,
+                                                   to + p * out.area());
+      else
+        correlate_plane<K, kStride, kTileRows>(d, plane, taps, start, out, accumulate, to + p * out.area());
     }
   });
 }
@@ -384,7 +347,7 @@ void weight_gradient(const DepthwiseConv2dGeometry& g, const T* x, const T* dy, 
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t channel = task / parts, part = task % parts;
       for (std::int64_t n = g.batch * part / parts; n < g.batch * (part + 1) / parts; ++n) {
-        plane.load(x + (channel * g.batch + n) * g.input.area());
+        plane.start(x + (channel * g.batch + n) * g.input.area());
         add_products_of_plane<K, kStride>(d, plane, dy + (channel * g.batch + n) * g.output.area(), g.output,
                                           all_sums + task * kTaps * kLanes);
       }
@@ -406,16 +369,7 @@ void with_kernel(const DepthwiseConv2dGeometry& g, const F& f) {
   const auto strided = [&]<int K>(std::integral_constant<int, K> k) {
     g.stride.h == 1 ? f(k, std::integral_constant<int, 1>()) : f(k, std::integral_constant<int, 2>());
   };
-  switch (g.kernel.h) {
-    case 3:
-      return strided(std::integral_constant<int, 3>());
-    case 5:
-      return strided(std::integral_constant<int, 5>());
-    case 7:
-      return strided(std::integral_constant<int, 7>());
-    default:
-      return strided(std::integral_constant<int, 9>());
-  }
+  g.kernel.h == 3 ? strided(std::integral_constant<int, 3>()) : strided(std::integral_constant<int, 5>());
 }
 
 void rows_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -437,8 +391,6 @@ void rows_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight,
         g, [&]<int K, int kStride>(std::integral_constant<int, K>, std::integral_constant<int, kStride>) {
           if constexpr (kStride == 1)
             convolve<K, 1, T>(g, true, dy.data<T>(), weight.data<T>(), nullptr, to.data<T>(), dx.accumulate);
-          else
-            spread<K, T>(g, dy.data<T>(), weight.data<T>(), to.data<T>(), dx.accumulate);
         });
   });
 }
@@ -466,7 +418,7 @@ HWY_EXPORT(rows_backward_weight);
 
 bool depthwise_rows_applies(const DepthwiseConv2dGeometry& g) {
   const std::int64_t k = g.kernel.h, s = g.stride.h;
-  return g.kernel == Extent2d(k) && k % 2 == 1 && k >= 3 && k <= 9 && g.stride == Extent2d(s) && s <= 2 &&
+  return g.kernel == Extent2d(k) && (k == 3 || k == 5) && g.stride == Extent2d(s) && s <= 2 &&
          g.dilation == Extent2d(1);
 }
 

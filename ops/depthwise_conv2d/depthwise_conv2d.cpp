@@ -37,9 +37,8 @@ void check_forced(const DepthwiseConv2dGeometry& g, const Tensor& x) {
                              "needs f32 or bf16, a 3x3, 5x5 or 7x7 kernel, stride 1 or 2, padding of half "
                              "the kernel, dilation 1 and rows that fit into shared memory on a GPU");
     case DepthwiseKernel::rows:
-      return demand(
-          on_cpu && cpu::depthwise_rows_applies(g),
-          "needs the CPU, a 3x3, 5x5, 7x7 or 9x9 kernel, stride 1 or 2 along both axes and dilation 1");
+      return demand(on_cpu && cpu::depthwise_rows_applies(g),
+                    "needs the CPU, a 3x3 or 5x5 kernel, stride 1 or 2 along both axes and dilation 1");
     case DepthwiseKernel::fft:
       return on_cpu ? demand(cpu::depthwise_fft_applies(g),
                              "needs stride 1, dilation 1 and transforms of at most 2520 points on the CPU")

@@ -93,7 +93,7 @@ void depthwise_conv2d_backward_input_direct(const DepthwiseConv2dGeometry& g, co
                                             const Tensor& dy, GradTarget dx);
 void depthwise_conv2d_backward_weight_direct(const DepthwiseConv2dGeometry& g, const Tensor& x,
                                              const Tensor& dy, GradTarget dweight);
-/// 3x3, 5x5, 7x7 and 9x9, stride 1 or 2 along both axes, dilation 1.
+/// 3x3 and 5x5, stride 1 or 2 along both axes, dilation 1; the input gradient with stride 1 alone.
 bool depthwise_rows_applies(const DepthwiseConv2dGeometry& g);
 void depthwise_conv2d_forward_rows(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight,
                                    const Tensor& bias, Tensor& y);

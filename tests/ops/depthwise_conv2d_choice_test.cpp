@@ -98,8 +98,10 @@ TEST_CASE("ops/depthwise_conv2d/choice") {
           INFO("map " << side << " kernel " << k << " batch " << batch);
           const auto g = geometry(batch, side, k, {.padding = k / 2});
           const DepthwiseKernel chosen = choose_depthwise_kernel(g, pass);
-          CHECK((chosen == DepthwiseKernel::direct || chosen == DepthwiseKernel::fft));
-          if (k == 3) CHECK(chosen == DepthwiseKernel::direct);
+          CHECK((chosen == DepthwiseKernel::direct || chosen == DepthwiseKernel::rows ||
+                 chosen == DepthwiseKernel::fft));
+          if (k == 3 && side >= 28) CHECK(chosen == DepthwiseKernel::rows);
+          if (k == 3 && side <= 7) CHECK(chosen == DepthwiseKernel::direct);
           if (k == 31 && side == 56) CHECK(chosen == DepthwiseKernel::fft);
         }
   for (const DepthwisePass pass : kPasses) {
@@ -167,6 +169,14 @@ TEST_CASE("ops/depthwise_conv2d/default_kernel") {
         CHECK(choose_depthwise_kernel(geometry(2, 14, 5, {.padding = 2, .kernel = forced}), pass) == forced);
     }
   }
+  set_default_depthwise_kernel(rows);
+  for (const DepthwisePass pass : kPasses) {
+    CHECK(choose_depthwise_kernel(same, pass) == rows);
+    CHECK(choose_depthwise_kernel(strided, pass) == (pass == DepthwisePass::backward_input ? direct : rows));
+    CHECK(choose_depthwise_kernel(dilated, pass) == naive);
+  }
+  CHECK((depthwise_kernel_applies(rows, strided) && !depthwise_kernel_applies(rows, dilated)));
+  CHECK_FALSE(depthwise_kernel_applies(rows, geometry(2, 14, 7, {.padding = 3})));
   CHECK((depthwise_kernel_applies(fft, same) && !depthwise_kernel_applies(fft, strided)));
   CHECK((depthwise_kernel_applies(direct, strided) && !depthwise_kernel_applies(direct, dilated)));
   CHECK((depthwise_kernel_applies(naive, dilated) && depthwise_kernel_applies(automatic, dilated)));

@@ -244,11 +244,19 @@ TEST_CASE("ops/depthwise_conv2d/a_forced_kernel_is_the_one_that_runs") {
   const auto forced = [&](DepthwiseKernel kernel) {
     return depthwise_conv2d(c.x, c.weight, {}, {.padding = 4, .kernel = kernel}).data().to_vector();
   };
-  cpu::depthwise_conv2d_forward_rows(c.g, c.x, c.weight, {}, y);
-  CHECK(forced(DepthwiseKernel::rows) == y.to_vector());
   CHECK(forced(DepthwiseKernel::fft) == fft);
   CHECK(forced(DepthwiseKernel::direct) == direct);
   CHECK(forced(DepthwiseKernel::naive) == naive);
+
+  const Call small = Call(17, 2, 14, 5, 1, 2).cast(DType::f32);
+  y = unwritten(small.dy);
+  cpu::depthwise_conv2d_forward_rows(small.g, small.x, small.weight, {}, y);
+  const Values by_rows = y.to_vector();
+  CHECK(depthwise_conv2d(small.x, small.weight, {}, {.padding = 2, .kernel = DepthwiseKernel::rows})
+            .data()
+            .to_vector() == by_rows);
+  cpu::depthwise_conv2d_forward_direct(small.g, small.x, small.weight, {}, y);
+  REQUIRE(y.to_vector() != by_rows);  // rounded differently
 }
 
 TEST_CASE("ops/depthwise_conv2d/prepared_spectra_follow_the_weight_and_the_sizes") {

@@ -85,8 +85,7 @@ void check_kernels(Case c) {
     const bool dilated = c.params.dilation != Extent2d(1);
     const bool direct_applies =
         !dilated && (c.params.stride == Extent2d(1) || c.params.stride == Extent2d(2));
-    const bool rows_applies = direct_applies && c.kernel == Extent2d(c.kernel.h) && c.kernel.h % 2 == 1 &&
-                              c.kernel.h >= 3 && c.kernel.h <= 9;
+    const bool rows_applies = direct_applies && (c.kernel == Extent2d(3) || c.kernel == Extent2d(5));
     if (kernel == DepthwiseKernel::direct && !direct_applies) continue;
     if (kernel == DepthwiseKernel::rows && !rows_applies) continue;
     if (kernel == DepthwiseKernel::fft && (c.params.stride != Extent2d(1) || dilated)) continue;
