@@ -123,15 +123,17 @@ class PaddedPlane {
  private:
   static std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
+  // The last vector of a row overlaps the one before, where there is one.
   void load_row(const T* from, T* to) {
     const D d;
     const std::int64_t first = std::max<std::int64_t>(0, -before_.w), count = plane_.w - first;
     from += first, to += first + before_.w;
-    std::int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
-    if (i < count) {
-      store_part(d, load_part(d, from + i, count - i), to + i, count - i);
+    if (count < kLanes) {
+      if (count > 0) store_part(d, load_part(d, from, count), to, count);
+      return;
     }
+    for (std::int64_t i = 0; i + kLanes < count; i += kLanes) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+    hn::StoreU(hn::LoadU(d, from + count - kLanes), d, to + count - kLanes);
   }
 
   void split_row(const T* from, T* to) {
@@ -140,23 +142,20 @@ class PaddedPlane {
     from += first;
     const std::int64_t column = first + before_.w;
     T *even = to + column % 2 * half_ + column / 2, *odd = to + (column + 1) % 2 * half_ + (column + 1) / 2;
-    for (std::int64_t i = 0; i < count; i += 2 * kLanes) {
-      const std::int64_t rest = count - i;  // of elements
-      hn::Vec<D> a, b;
-      if (rest >= 2 * kLanes) {
-        hn::LoadInterleaved2(d, from + i, a, b);
-        hn::StoreU(a, d, even + i / 2);
-        hn::StoreU(b, d, odd + i / 2);
-      } else {
-        HWY_ALIGN T both[2 * kLanes];
-        hn::Store(load_part(d, from + i, rest), d, both);
-        hn::Store(load_part(d, from + i + std::min(rest, kLanes), std::max<std::int64_t>(rest - kLanes, 0)),
-                  d, both + kLanes);
-        hn::LoadInterleaved2(d, both, a, b);
-        store_part(d, a, even + i / 2, (rest + 1) / 2);
-        store_part(d, b, odd + i / 2, rest / 2);
-      }
-    }
+    const auto split = [&](std::int64_t i) HWY_ATTR {
+      const hn::Vec<D> a = hn::LoadU(d, from + i), b = hn::LoadU(d, from + i + kLanes);
+      hn::StoreU(hn::ConcatEven(d, b, a), d, even + i / 2);
+      hn::StoreU(hn::ConcatOdd(d, b, a), d, odd + i / 2);
+    };
+    std::int64_t i = 0;
+    for (; i + 2 * kLanes <= count; i += 2 * kLanes) split(i);
+    const std::int64_t rest = count - i;
+    if (rest <= 0) return;
+    if (i > 0 && count % 2 == 0) return split(count - 2 * kLanes);
+    const hn::Vec<D> a = load_part(d, from + i, rest);
+    const hn::Vec<D> b = rest > kLanes ? load_part(d, from + i + kLanes, rest - kLanes) : hn::Zero(d);
+    store_part(d, hn::ConcatEven(d, b, a), even + i / 2, (rest + 1) / 2);
+    store_part(d, hn::ConcatOdd(d, b, a), odd + i / 2, rest / 2);
   }
 
   Extent2d plane_, before_;
