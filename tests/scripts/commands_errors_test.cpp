@@ -111,9 +111,9 @@ TEST_CASE("scripts/commands/values_out_of_range") {
                                                   {"train"}}) {
     std::vector<std::string> words = command;
     words.insert(words.end(), {"--depthwise-kernel", "ftf"});
-    check_fails(
-        words, 2,
-        {"--depthwise-kernel: automatic, fft, direct, rows, naive or tensor_core", "'ftf'", "Did you mean 'fft'?"});
+    check_fails(words, 2,
+                {"--depthwise-kernel: automatic, fft, direct, rows, naive or tensor_core", "'ftf'",
+                 "Did you mean 'fft'?"});
   }
   check_fails({"summary", "replknet-nano", "--depthwise-kernel", "fft"}, 2,
               {"--depthwise-kernel", "--kernels"});
