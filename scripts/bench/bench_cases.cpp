@@ -163,7 +163,8 @@ Case train(std::istream& in, Where where) {
     optimizer->step();
     return std::vector<Tensor>{loss.data()};
   };
-  return {"", [=] {
+  // The recording goes last: layers keep tensors in its memory.
+  return {"", [replay, network, optimizer, step] {
             network.model->set_step(0, static_cast<std::uint64_t>(optimizer->steps()));
             replay->run({network.images, network.labels}, step);
           }};
