@@ -36,3 +36,9 @@ function(replk_options target)
     target_link_options(${target} PUBLIC -fsanitize=${REPLK_SANITIZE})
   endif()
 endfunction()
+
+# For code that takes longer to compile than it will ever run (options, tables, tests): -O1 takes two thirds of the
+# time of -O3.
+function(replk_compiles_fast target)
+  target_compile_options(${target} PRIVATE "$<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>")
+endfunction()

@@ -1,17 +1,18 @@
 // The rows kernel, for small kernels: neighbouring columns of one plane in the lanes of a vector.
 //
-// A plane is copied to where zeros surround it, so that no tap asks where the image ends, and stays in the
-// first-level cache from there on. With stride 2 its even columns come first in a row and the odd ones behind
-// them: what neighbouring outputs read through one tap is then adjacent, as with stride 1.
+// A plane is copied to where zeros surround it, so that no tap asks where the image ends, a few rows before
+// they are needed. With stride 2 its even columns come first in a row and the odd ones behind them: what
+// neighbouring outputs read through one tap is then adjacent, as with stride 1.
 //
 //     forward          y[i, j]       = sum over u, v of weight[u, v] x[s i + u - p, s j + v - p]
-//     backward input   dx[h, w]      = sum over u, v of weight[K-1-u, K-1-v] dy[h + u - q, w + v - q],  q =
-//     K-1-p  (s = 1) backward weight  dweight[u, v] = sum over i, j of dy[i, j] x[s i + u - p, s j + v - p]
+//     backward weight  dweight[u, v] = sum over i, j of dy[i, j] x[s i + u - p, s j + v - p]
+//     backward input   dx[h, w]      = sum over u, v of weight[K-1-u, K-1-v] dy[h + u - q, w + v - q]
+//                      with stride 1, q = K - 1 - p
 //
-// The first two compute tiles of kTileRows x columns vectors of the result in registers, a column of taps at
-// a time: a vector of x is read once for all taps of that column it meets. The third keeps the sums of some
-// columns of taps in registers, a lane for every 16th column (f32, AVX-512), over a whole plane. No plane is
-// transposed, which for few taps takes the direct kernel as long as its products.
+// Forward and input gradient compute tiles of rows x vectors of the result in registers, a column of taps at
+// a time: a vector of x is read once for all taps of that column it meets. The weight gradient keeps the sums
+// of some columns of taps in registers, a lane for every 16th column (f32, AVX-512). No plane is transposed,
+// which for few taps takes the direct kernel as long as its products.
 //
 // An infinity or NaN in the weight (in x, for dweight) can spread to results that the formula keeps it from:
 // it meets the zeros around a plane.
@@ -19,7 +20,6 @@
 #define HWY_TARGET_INCLUDE "ops/depthwise_conv2d/cpu_rows.cpp"
 
 #include <algorithm>
-#include <vector>
 
 #include "core/parallel.h"
 #include "ops/depthwise_conv2d/depthwise_conv2d.h"

@@ -102,9 +102,9 @@ TEST_CASE("ops/depthwise_conv2d/cuda_fft/around every length") {
       const std::int64_t points = length - missing;
       if (points > 72) continue;
       const std::int64_t p = points / 4, side = points - p;
-      check_case({2, 3, side, 2 * p + 1, p});
+      check_case({2, 3, side, 2 * p + 1, p}, DType::f32);
       check_case({1, 2, {side, side / 3}, {2 * p + 1, 3}, {p, 1}});
-      check_case({3, 1, {side / 2, side}, {5, 2 * p + 1}, {2, p}});
+      check_case({3, 1, {side / 2, side}, {5, 2 * p + 1}, {2, p}}, DType::f32);
     }
 }
 
@@ -138,9 +138,9 @@ TEST_CASE("ops/depthwise_conv2d/cuda_fft/shares of the samples") {
   if (!cuda_or_skip("the FFT kernel of depthwise_conv2d")) return;
   // More channels than a GPU has room for at once, so that a block sums the products of several pairs; the
   // pairs of a channel do not divide evenly.
-  check_case({300, 5, {40, 4}, {63, 3}, {31, 1}});
+  check_case({300, 5, {40, 4}, {63, 3}, {31, 1}}, DType::f32);
   check_case({700, 9, 6, 9, 4});
-  check_case({1700, 5, {14, 3}, {27, 1}, {13, 0}});
+  check_case({1700, 5, {14, 3}, {27, 1}, {13, 0}}, DType::f32);
 }
 
 TEST_CASE("ops/depthwise_conv2d/cuda_fft/what is not finite stays in its pair of planes") {
