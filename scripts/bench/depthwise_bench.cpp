@@ -1,7 +1,7 @@
 // Times depthwise_conv2d over the shapes of RepLKNet-31B (or those given) and prints, per pass, milliseconds
 // and GFLOP/s counting only taps inside the image, beside what this machine can do at most.
 //
-//   depthwise_bench [--threads T] [--batch N] [--kernel fft|direct|naive] [C H W K]...
+//   depthwise_bench [--threads T] [--batch N] [--kernel fft|direct|rows|naive] [C H W K]...
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
