@@ -84,9 +84,10 @@ bool depthwise_kernel_applies(DepthwiseKernel kernel, const DepthwiseConv2dGeome
 
 DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, DepthwisePass pass) {
   if (g.channels == 0 || g.batch == 0) return DepthwiseKernel::naive;  // nothing to do
-  const auto of_pass = [&](DepthwiseKernel kernel) {                   // which of `rows` is left to `direct`
-    const bool spreads = g.stride != Extent2d(1) && pass == DepthwisePass::backward_input;
-    return kernel == DepthwiseKernel::rows && spreads ? DepthwiseKernel::direct : kernel;
+  // The input gradient with stride 2 is left to `direct` where `rows` is asked for.
+  const bool rows_has_pass = g.stride == Extent2d(1) || pass != DepthwisePass::backward_input;
+  const auto of_pass = [&](DepthwiseKernel kernel) {
+    return kernel == DepthwiseKernel::rows && !rows_has_pass ? DepthwiseKernel::direct : kernel;
   };
   if (g.forced != DepthwiseKernel::automatic) return of_pass(g.forced);
   const DepthwiseKernel preferred = default_kernel;
@@ -98,8 +99,7 @@ DepthwiseKernel choose_depthwise_kernel(const DepthwiseConv2dGeometry& g, Depthw
   const auto consider = [&](DepthwiseKernel kernel, double of_kernel) {
     if (of_kernel < cycles) best = kernel, cycles = of_kernel;
   };
-  if (cpu::depthwise_rows_applies(g) && of_pass(DepthwiseKernel::rows) == DepthwiseKernel::rows)
-    consider(DepthwiseKernel::rows, rows_cycles(g, pass));
+  if (rows_has_pass && cpu::depthwise_rows_applies(g)) consider(DepthwiseKernel::rows, rows_cycles(g, pass));
   if (cpu::depthwise_fft_applies(g)) consider(DepthwiseKernel::fft, fft_cycles(g, pass));
   return best;
 }

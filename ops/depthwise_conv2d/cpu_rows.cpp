@@ -29,6 +29,7 @@
 #include <hwy/highway.h>
 
 #include "ops/depthwise_conv2d/registers-inl.h"
+#include "ops/primitives/simd_row-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace replk::cpu::HWY_NAMESPACE {
@@ -47,39 +48,6 @@ constexpr int kGradientRows = 4;
 constexpr int sum_columns(int k) { return k == 3 || kManyRegisters ? 3 : 2; }
 
 constexpr std::int64_t kAhead = 1024;  // elements before they are read the memory is asked for them
-
-// (FirstN knows numbers below 256 alone.)
-template <class D>
-HWY_INLINE auto first_lanes(D d, std::int64_t count) {
-  return hn::FirstN(d, static_cast<std::size_t>(std::min<std::int64_t>(count, hn::MaxLanes(D()))));
-}
-
-// The first `count` lanes from memory and zeros behind them, reading no further; `count` may be more than
-// all.
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE hn::Vec<D> load_part(D d, const T* from, std::int64_t count) {
-#if HWY_TARGET <= HWY_AVX2
-  return hn::MaskedLoad(first_lanes(d, count), d, from);
-#else
-  constexpr std::int64_t kLanes = hn::MaxLanes(D());
-  HWY_ALIGN T lanes[kLanes] = {};
-  std::copy_n(from, std::min(count, kLanes), lanes);
-  return hn::Load(d, lanes);
-#endif
-}
-
-// The first `count` lanes to memory.
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE void store_part(D d, hn::Vec<D> v, T* to, std::int64_t count) {
-#if HWY_TARGET <= HWY_AVX2
-  hn::BlendedStore(v, first_lanes(d, count), d, to);
-#else
-  constexpr std::int64_t kLanes = hn::MaxLanes(D());
-  HWY_ALIGN T lanes[kLanes];
-  hn::Store(v, d, lanes);
-  std::copy_n(lanes, std::min(count, kLanes), to);
-#endif
-}
 
 // A plane with zeros around it: element (r, c) is pixel (r - before.h, c - before.w), or 0.
 template <class T>
@@ -129,7 +97,7 @@ class PaddedPlane {
     const std::int64_t first = std::max<std::int64_t>(0, -before_.w), count = plane_.w - first;
     from += first, to += first + before_.w;
     if (count < kLanes) {
-      if (count > 0) store_part(d, load_part(d, from, count), to, count);
+      if (count > 0) store_up_to(d, load_up_to(d, from, count), to, count);
       return;
     }
     for (std::int64_t i = 0; i + kLanes < count; i += kLanes) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
@@ -152,10 +120,10 @@ class PaddedPlane {
     const std::int64_t rest = count - i;
     if (rest <= 0) return;
     if (i > 0 && count % 2 == 0) return split(count - 2 * kLanes);
-    const hn::Vec<D> a = load_part(d, from + i, rest);
-    const hn::Vec<D> b = rest > kLanes ? load_part(d, from + i + kLanes, rest - kLanes) : hn::Zero(d);
-    store_part(d, hn::ConcatEven(d, b, a), even + i / 2, (rest + 1) / 2);
-    store_part(d, hn::ConcatOdd(d, b, a), odd + i / 2, rest / 2);
+    const hn::Vec<D> a = load_up_to(d, from + i, std::min(kLanes, rest));
+    const hn::Vec<D> b = rest > kLanes ? load_up_to(d, from + i + kLanes, rest - kLanes) : hn::Zero(d);
+    store_up_to(d, hn::ConcatEven(d, b, a), even + i / 2, (rest + 1) / 2);
+    store_up_to(d, hn::ConcatOdd(d, b, a), odd + i / 2, rest / 2);
   }
 
   Extent2d plane_, before_;
@@ -209,11 +177,8 @@ HWY_NOINLINE void correlate_tile(D d, const PaddedPlane<T>& plane, const T* weig
 #pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) {
       T* to = out + (i + r) * size.w + j + c * kLanes;
-      const std::int64_t rest = size.w - j - c * kLanes;
-      if (rest >= kLanes)
-        hn::StoreU(accumulate ? hn::Add(sum[r][c], hn::LoadU(d, to)) : sum[r][c], d, to);
-      else
-        store_part(d, accumulate ? hn::Add(sum[r][c], load_part(d, to, rest)) : sum[r][c], to, rest);
+      const std::int64_t count = std::min(kLanes, size.w - j - c * kLanes);
+      store_up_to(d, accumulate ? hn::Add(sum[r][c], load_up_to(d, to, count)) : sum[r][c], to, count);
     }
   }
 }
@@ -268,7 +233,8 @@ HWY_NOINLINE void add_products(D d, const PaddedPlane<T>& x, const T* dy, Extent
     hn::Vec<D> gradient[kGradientRows];
 #pragma GCC unroll 4
     for (int r = 0; r < kGradientRows; ++r)
-      gradient[r] = i + r < size.h ? load_part(d, dy + (i + r) * size.w + j, size.w - j) : hn::Zero(d);
+      gradient[r] = i + r < size.h ? load_up_to(d, dy + (i + r) * size.w + j, std::min(kLanes, size.w - j))
+                                   : hn::Zero(d);
     const T* HWY_RESTRICT from = x.row(kStride * i) + j;
 #pragma GCC unroll 16
     for (int r = 0; r < kStride * (kGradientRows - 1) + K; ++r) {
@@ -362,46 +328,41 @@ void weight_gradient(const DepthwiseConv2dGeometry& g, const T* x, const T* dy, 
   }
 }
 
-// f(K, stride), integral constants.
+// f<T, K, stride>()
 template <class F>
-void with_kernel(const DepthwiseConv2dGeometry& g, const F& f) {
-  const auto strided = [&]<int K>(std::integral_constant<int, K> k) {
-    g.stride.h == 1 ? f(k, std::integral_constant<int, 1>()) : f(k, std::integral_constant<int, 2>());
-  };
-  g.kernel.h == 3 ? strided(std::integral_constant<int, 3>()) : strided(std::integral_constant<int, 5>());
+void with_kernel(const DepthwiseConv2dGeometry& g, DType dtype, const F& f) {
+  visit_real("depthwise_conv2d", dtype, [&]<class T>(TypeTag<T>) {
+    const auto strided = [&]<int K>() {
+      g.stride.h == 1 ? f.template operator()<T, K, 1>() : f.template operator()<T, K, 2>();
+    };
+    g.kernel.h == 3 ? strided.template operator()<3>() : strided.template operator()<5>();
+  });
 }
 
 void rows_forward(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   Tensor& y) {
-  visit_real("depthwise_conv2d", x.dtype(), [&]<class T>(TypeTag<T>) {
-    with_kernel(
-        g, [&]<int K, int kStride>(std::integral_constant<int, K>, std::integral_constant<int, kStride>) {
-          convolve<K, kStride, T>(g, false, x.data<T>(), weight.data<T>(),
-                                  bias.defined() ? bias.data<T>() : nullptr, y.data<T>(), false);
-        });
+  with_kernel(g, x.dtype(), [&]<class T, int K, int kStride>() {
+    convolve<K, kStride, T>(g, false, x.data<T>(), weight.data<T>(),
+                            bias.defined() ? bias.data<T>() : nullptr, y.data<T>(), false);
   });
 }
 
 void rows_backward_input(const DepthwiseConv2dGeometry& g, const Tensor& weight, const Tensor& dy,
                          const GradTarget& dx) {
-  visit_real("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    Tensor to = dx.tensor;
-    with_kernel(
-        g, [&]<int K, int kStride>(std::integral_constant<int, K>, std::integral_constant<int, kStride>) {
-          if constexpr (kStride == 1)
-            convolve<K, 1, T>(g, true, dy.data<T>(), weight.data<T>(), nullptr, to.data<T>(), dx.accumulate);
-        });
+  check(g.stride == Extent2d(1), "depthwise_conv2d: the rows kernel has no input gradient for stride ",
+        g.stride, ".");
+  Tensor to = dx.tensor;
+  with_kernel(g, dy.dtype(), [&]<class T, int K, int kStride>() {
+    if constexpr (kStride == 1)
+      convolve<K, 1, T>(g, true, dy.data<T>(), weight.data<T>(), nullptr, to.data<T>(), dx.accumulate);
   });
 }
 
 void rows_backward_weight(const DepthwiseConv2dGeometry& g, const Tensor& x, const Tensor& dy,
                           const GradTarget& dweight) {
-  visit_real("depthwise_conv2d", dy.dtype(), [&]<class T>(TypeTag<T>) {
-    Tensor to = dweight.tensor;
-    with_kernel(
-        g, [&]<int K, int kStride>(std::integral_constant<int, K>, std::integral_constant<int, kStride>) {
-          weight_gradient<K, kStride, T>(g, x.data<T>(), dy.data<T>(), to.data<T>(), dweight.accumulate);
-        });
+  Tensor to = dweight.tensor;
+  with_kernel(g, dy.dtype(), [&]<class T, int K, int kStride>() {
+    weight_gradient<K, kStride, T>(g, x.data<T>(), dy.data<T>(), to.data<T>(), dweight.accumulate);
   });
 }
 

@@ -257,6 +257,13 @@ TEST_CASE("ops/depthwise_conv2d/a_forced_kernel_is_the_one_that_runs") {
             .to_vector() == by_rows);
   cpu::depthwise_conv2d_forward_direct(small.g, small.x, small.weight, {}, y);
   REQUIRE(y.to_vector() != by_rows);  // rounded differently
+  const Call strided = Call(2, 1, 14, 5, 2, 2).cast(DType::f32);
+  check_error(
+      [&] {
+        cpu::depthwise_conv2d_backward_input_rows(strided.g, strided.weight, strided.dy,
+                                                  {unwritten(strided.x), false});
+      },
+      {"rows", "no input gradient", "stride 2x2"});
 }
 
 TEST_CASE("ops/depthwise_conv2d/prepared_spectra_follow_the_weight_and_the_sizes") {
